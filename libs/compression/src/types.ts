@@ -1,0 +1,130 @@
+/**
+ * The four axes of a compression method and what flows between them.
+ *
+ *   scorer → score_LKS → allocator → headBudget_LK → selector → position_n → codec → tensors
+ *
+ * Each axis is one function over plain arrays; none knows the others. A method of the
+ * literature is a choice on every axis, written as a spec string
+ * `kvzip(chunk=2000)|global|top-k(keep=0.3)|f16` (see spec.ts).
+ *
+ * Counts: `S` context positions, the first `protectedTokens` of them (the chat template's
+ * prefix) are always kept and never ranked. A *budget* counts KV pairs of the rest.
+ *
+ * @module
+ */
+import type { DenseLayerKv, KvShape, NamedTensor, RaggedLayerKv } from "@kvault/core";
+import type { z } from "zod";
+
+/** What a scorer must be given besides sizes. */
+export type ScorerNeed =
+  /** Post-RoPE keys of the whole context. */
+  | "keys"
+  /** Values of the whole context. */
+  | "values"
+  /** Maximal attention received while the model repeats the context: one more pass (see {@link RepeatPass}). */
+  | "repeat-attention";
+
+/** How the repeat pass (KVzip) cuts the context and what its softmax sees. */
+export interface RepeatPass {
+  /** Context tokens repeated per prompt. */
+  readonly chunkTokens: number;
+  /**
+   * `paper`: columns are the whole template prefix, the chunk and the repeat; only context
+   * positions are scored. `kvpress`: the first {@link sinkTokens} positions are the sinks and
+   * the prefix after them scores 0.
+   */
+  readonly form: "paper" | "kvpress";
+  /** Leading positions every softmax row sees: prefix length (`paper`) or 4 (`kvpress`). */
+  sinkTokens(prefixTokens: number): number;
+}
+
+/** One layer as a scorer sees it. Arrays not asked for in `needs` are absent. */
+export interface ScorerLayer {
+  readonly layer: number;
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly seqLen: number;
+  readonly headDim: number;
+  /** Leading template tokens, always kept. */
+  readonly prefixTokens: number;
+  /** `[kvHead, seq, headDim]` post-RoPE. */
+  readonly key_KSD?: Float32Array;
+  readonly value_KSD?: Float32Array;
+  /** `[kvHead, seq]`, 0 where the repeat pass has no column. */
+  readonly repeatAttention_KS?: Float32Array;
+}
+
+/** Importance of every pair of a layer; higher is kept. Pure: same input, same output. */
+export interface Scorer {
+  readonly needs: ReadonlySet<ScorerNeed>;
+  /** Present exactly when `needs` has `repeat-attention`. */
+  readonly repeatPass?: RepeatPass;
+  /** True when no query was looked at: the record may serve any question. */
+  readonly queryAgnostic: boolean;
+  /** Writes `out_KS` `[kvHead, seq]`, finite everywhere. */
+  score(layer: ScorerLayer, out_KS: Float32Array): void;
+}
+
+/** Scores of a whole context, `[layer, kvHead, seq]`. */
+export interface ScoreSet extends KvShape {
+  readonly seqLen: number;
+  readonly score_LKS: Float32Array;
+}
+
+/** Splits a total over layers and heads. */
+export interface Allocator {
+  /**
+   * Writes `[layer, kvHead]` counts of ranked pairs (protected ones not included). They sum
+   * to `totalBudget` exactly and none exceeds `seqLen - protectedTokens`.
+   */
+  allocate(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array;
+}
+
+/** Picks positions of one head. */
+export interface Selector {
+  /** Fraction of ranked pairs kept, in (0, 1]. */
+  readonly keepRatio: number;
+  /**
+   * `protectedTokens + budget` positions, ascending, unique, the protected ones first; among
+   * equal scores the lower position.
+   */
+  select(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array;
+}
+
+/** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the pipeline's. */
+export interface Codec {
+  /** Tensors for keys and values, by name; never `pos` or `offsets`. */
+  encode(layer: RaggedLayerKv): Map<string, NamedTensor>;
+  /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
+  decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): { key_nD: Float32Array; value_nD: Float32Array };
+  /** Exact bytes of `encode`'s tensors. */
+  encodedBytes(layout: RaggedLayout): number;
+}
+
+/** A ragged layer without its data. */
+export interface RaggedLayout {
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  readonly offset: Uint32Array;
+  readonly position_n: Uint32Array;
+}
+
+/** One entry of a registry table: name, parameters with defaults, constructor. */
+export interface PartFactory<Part> {
+  /** As written in a spec: lower-case words joined by hyphens. */
+  readonly name: string;
+  /** One line for `kvault methods` and the documentation. */
+  readonly summary: string;
+  /** Where it is from, e.g. `arXiv:2505.23416`, or `own`. */
+  readonly source: string;
+  /** Every parameter with its default; unknown names are refused. */
+  readonly params: z.ZodObject;
+  create(params: Readonly<Record<string, unknown>>): Part;
+}
+
+export type ScorerFactory = PartFactory<Scorer>;
+export type AllocatorFactory = PartFactory<Allocator>;
+export type SelectorFactory = PartFactory<Selector>;
+export type CodecFactory = PartFactory<Codec>;
+
+export type { DenseLayerKv, KvShape, NamedTensor, RaggedLayerKv };

@@ -1,0 +1,148 @@
+/**
+ * Safetensors: named tensors in one byte string that any reader of the format opens.
+ *
+ * Layout: u64 little-endian header length, JSON header, data. We write tensors in name
+ * order, the header padded with spaces so that data starts 64-byte aligned, so the same
+ * tensors always give the same bytes (parts are content-addressed). The reader trusts no
+ * number: lengths, counts, dtypes, shapes and spans are checked before a view is made.
+ *
+ * Format: https://github.com/huggingface/safetensors (format section).
+ *
+ * @module
+ */
+import { KvaultError } from "./errors.ts";
+
+/** Bytes per element of every dtype we read or write. */
+export const DTYPE_BYTES = { F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, U32: 4, I16: 2, U16: 2, I8: 1, U8: 1 } as const;
+
+export type Dtype = keyof typeof DTYPE_BYTES;
+
+export interface NamedTensor {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Exactly `product(shape) × bytes(dtype)` little-endian bytes. */
+  readonly data: Uint8Array;
+}
+
+export interface SafetensorsFile {
+  readonly tensors: ReadonlyMap<string, NamedTensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+const ALIGNMENT = 64;
+/** Reference readers refuse headers above 100 MB; ours hold dozens of tensors. */
+const MAX_HEADER_BYTES = 16 * 1024 * 1024;
+const MAX_TENSORS = 65_536;
+const MAX_RANK = 8;
+
+/** Tensors and string metadata → bytes, deterministic. */
+export function encodeSafetensors(
+  tensors: ReadonlyMap<string, NamedTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
+  const names = [...tensors.keys()].sort();
+  const header: Record<string, unknown> = {};
+  const metadataNames = Object.keys(metadata).sort();
+  if (metadataNames.length > 0) header["__metadata__"] = Object.fromEntries(metadataNames.map((name) => [name, metadata[name]]));
+  let end = 0;
+  for (const name of names) {
+    const { dtype, shape, data } = tensors.get(name) as NamedTensor;
+    const expected = elementCount(shape) * DTYPE_BYTES[dtype];
+    if (data.byteLength !== expected) {
+      throw new RangeError(
+        `Cannot encode tensor "${name}": ${dtype} [${shape.join(", ")}] is ${expected} bytes, found ${data.byteLength}`,
+      );
+    }
+    header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] };
+    end += data.byteLength;
+  }
+  const json = Buffer.from(JSON.stringify(header), "utf8");
+  const headerBytes = Math.ceil((8 + json.byteLength) / ALIGNMENT) * ALIGNMENT - 8;
+  const out = new Uint8Array(8 + headerBytes + end);
+  new DataView(out.buffer).setBigUint64(0, BigInt(headerBytes), true);
+  out.fill(0x20, 8, 8 + headerBytes);
+  out.set(json, 8);
+  let cursor = 8 + headerBytes;
+  for (const name of names) {
+    const { data } = tensors.get(name) as NamedTensor;
+    out.set(data, cursor);
+    cursor += data.byteLength;
+  }
+  return out;
+}
+
+/** Bytes → tensors as views into `bytes`. Throws CACHE_CORRUPT naming what is wrong. */
+export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
+  if (bytes.byteLength < 8) throw corrupt(`${bytes.byteLength} bytes hold no header`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const declared = view.getBigUint64(0, true);
+  if (declared > BigInt(MAX_HEADER_BYTES) || declared > BigInt(bytes.byteLength - 8)) {
+    throw corrupt(`header of ${declared} bytes in a file of ${bytes.byteLength}`);
+  }
+  const dataStart = 8 + Number(declared);
+  const header = parseHeader(bytes.subarray(8, dataStart));
+  const dataBytes = bytes.byteLength - dataStart;
+  const tensors = new Map<string, NamedTensor>();
+  let metadata: Record<string, string> = {};
+  const entries = Object.entries(header);
+  if (entries.length > MAX_TENSORS + 1) throw corrupt(`${entries.length} tensors, limit ${MAX_TENSORS}`);
+  for (const [name, entry] of entries) {
+    if (name === "__metadata__") {
+      metadata = checkMetadata(entry);
+      continue;
+    }
+    const { dtype, shape, begin, end } = checkEntry(name, entry, dataBytes);
+    tensors.set(name, { dtype, shape, data: bytes.subarray(dataStart + begin, dataStart + end) });
+  }
+  return { tensors, metadata };
+}
+
+/** Product of `shape`. */
+export function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function parseHeader(bytes: Uint8Array): Record<string, unknown> {
+  let header: unknown;
+  try {
+    header = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8"));
+  } catch (cause) {
+    throw corrupt("header is not JSON", cause);
+  }
+  if (typeof header !== "object" || header === null || Array.isArray(header)) throw corrupt("header is not an object");
+  return header as Record<string, unknown>;
+}
+
+function checkMetadata(entry: unknown): Record<string, string> {
+  if (typeof entry !== "object" || entry === null || Object.values(entry).some((value) => typeof value !== "string")) {
+    throw corrupt("metadata is not a map of strings");
+  }
+  return entry as Record<string, string>;
+}
+
+function checkEntry(
+  name: string,
+  entry: unknown,
+  dataBytes: number,
+): { dtype: Dtype; shape: number[]; begin: number; end: number } {
+  const fields = (typeof entry === "object" && entry !== null ? entry : {}) as Record<string, unknown>;
+  const { dtype, shape, data_offsets: offsets } = fields;
+  if (typeof dtype !== "string" || !Object.hasOwn(DTYPE_BYTES, dtype))
+    throw corrupt(`tensor "${name}" has dtype ${JSON.stringify(dtype)}`);
+  if (!isCountArray(shape) || shape.length > MAX_RANK) throw corrupt(`tensor "${name}" has shape ${JSON.stringify(shape)}`);
+  if (!isCountArray(offsets) || offsets.length !== 2) throw corrupt(`tensor "${name}" has offsets ${JSON.stringify(offsets)}`);
+  const [begin, end] = offsets as [number, number];
+  const expected = elementCount(shape) * DTYPE_BYTES[dtype as Dtype];
+  if (end > dataBytes || end - begin !== expected) {
+    throw corrupt(`tensor "${name}" spans ${begin}..${end} of ${dataBytes} bytes, needs ${expected}`);
+  }
+  return { dtype: dtype as Dtype, shape, begin, end };
+}
+
+function isCountArray(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((item) => Number.isSafeInteger(item) && item >= 0);
+}
+
+function corrupt(what: string, cause?: unknown): KvaultError {
+  return new KvaultError("CACHE_CORRUPT", `Cannot read safetensors: ${what}`, cause === undefined ? {} : { cause });
+}

@@ -1,0 +1,48 @@
+import { defineConfig } from "vitest/config";
+
+const conditions = ["kvault-source"];
+const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
+
+/**
+ * `unit`: beside the source, no processes and no model files. `model`: needs the real weights
+ * (fetched by `make models`). `e2e`: real processes on loopback. The last two run one file at
+ * a time: two cores serve one engine well and two badly.
+ */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        ...shared,
+        test: {
+          name: "unit",
+          include: ["{libs,services}/*/src/**/*.test.ts", "cli/src/**/*.test.ts", "tools/**/*.test.ts"],
+          exclude: ["**/*.model.test.ts", "**/dist/**", "**/node_modules/**"],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: "model",
+          include: ["{libs,services}/*/src/**/*.model.test.ts"],
+          exclude: ["**/dist/**", "**/node_modules/**"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: "e2e",
+          include: ["tests/e2e/**/*.e2e.test.ts"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
