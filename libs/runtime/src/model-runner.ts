@@ -1,0 +1,75 @@
+/**
+ * What an engine can do with one model: prefill, the repeat pass, shared-context steps.
+ *
+ * Every method runs ONNX Runtime on the calling thread, so this lives in an engine process,
+ * never in a supervisor. Between two runs it yields to the event loop, where cancellations
+ * and new queries arrive.
+ *
+ * @module
+ */
+import type { RepeatPass } from "@kvault/compression";
+import type { DenseLayerKv } from "@kvault/core";
+import type { ContextPrompt, ModelConfig, ModelIdentity, PromptBuilder, TokenDecoder } from "@kvault/model";
+
+export interface RunOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (doneTokens: number, totalTokens: number) => void;
+}
+
+export interface ModelRunner {
+  readonly config: ModelConfig;
+  readonly identity: ModelIdentity;
+  readonly prompts: PromptBuilder;
+  readonly tokens: TokenDecoder;
+  /** Reads prefix and context once, in chunks. */
+  prefill(prompt: ContextPrompt, options?: RunOptions): Promise<PrefilledContext>;
+  /** Per layer `[kvHead, seq]`: the most attention each position received while the model repeated the context. */
+  repeatPass(context: PrefilledContext, pass: RepeatPass, options?: RunOptions): Promise<readonly Float32Array[]>;
+  /** A batch of sequences that read one resident context. */
+  openStepBatch(context: ResidentContext): StepBatch;
+  close(): Promise<void>;
+}
+
+/** The uncompressed cache of a context, until released. */
+export interface PrefilledContext {
+  readonly prompt: ContextPrompt;
+  /** Prefix and context tokens. */
+  readonly seqLen: number;
+  /** Logits after the last context token. */
+  readonly lastLogits_V: Float32Array;
+  /** A fresh head-major copy of one layer. */
+  layer(layer: number): DenseLayerKv;
+  release(): void;
+}
+
+/** K/V of a context as the step graph reads them: immutable, shared by every batch. */
+export interface ResidentContext {
+  /** Position of the first token after the context: its original length, not its kept count. */
+  readonly nextPosition: number;
+  readonly keptPairs: number;
+  /** Bytes held in memory. */
+  readonly bytes: number;
+}
+
+/** One sequence of a batch: what followed the context so far. */
+export interface StepSequence {
+  /** Suffix tokens already read. */
+  readonly length: number;
+}
+
+export interface StepInput {
+  readonly sequence: StepSequence;
+  /** New tokens, at least one; lengths may differ between the inputs of a run. */
+  readonly ids: readonly number[];
+}
+
+export interface StepBatch {
+  readonly size: number;
+  /** Adds a sequence with an empty suffix. */
+  add(): StepSequence;
+  /** Drops a sequence and the K/V of its suffix. */
+  remove(sequence: StepSequence): void;
+  /** Appends each input's ids and returns the logits `[V]` after its last id, in input order, valid until the next run. */
+  run(inputs: readonly StepInput[]): Promise<Float32Array[]>;
+  close(): void;
+}
