@@ -15,15 +15,17 @@ export default defineConfig({
         ...shared,
         test: {
           name: "unit",
-          include: ["{libs,services}/*/src/**/*.test.ts", "cli/src/**/*.test.ts", "tools/**/*.test.ts"],
+          include: ["{libs,services}/*/src/**/*.test.ts", "cli/src/**/*.test.ts", "{tools,examples}/**/*.test.ts"],
           exclude: ["**/*.model.test.ts", "**/dist/**", "**/node_modules/**"],
           testTimeout: 20_000,
+          sequence: { groupOrder: 0 },
         },
       },
       {
         ...shared,
         test: {
           name: "model",
+          sequence: { groupOrder: 1 },
           include: ["{libs,services}/*/src/**/*.model.test.ts"],
           exclude: ["**/dist/**", "**/node_modules/**"],
           pool: "forks",
@@ -36,6 +38,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: "e2e",
+          sequence: { groupOrder: 2 },
           include: ["tests/e2e/**/*.e2e.test.ts"],
           pool: "forks",
           fileParallelism: false,

