@@ -14,6 +14,8 @@ import type { ContextPrompt, ModelConfig, ModelIdentity, PromptBuilder, TokenDec
 export interface RunOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (doneTokens: number, totalTokens: number) => void;
+  /** Awaited between two runs in place of a plain yield to the event loop: the engine lets others run. */
+  readonly betweenRuns?: () => Promise<void>;
 }
 
 export interface ModelRunner {
