@@ -1,1 +1,12 @@
+/**
+ * Weight files to ONNX graphs; tokenizer, chat template, model hub. Nothing here runs a model.
+ *
+ * @module
+ */
+export * from "./config.ts";
+export * from "./dequant/registry.ts";
+export * from "./formats/gguf.ts";
+export { GgufMetadata } from "./formats/gguf-metadata.ts";
+export * from "./quant/matmul-nbits.ts";
+export * from "./quant/row-order.ts";
 export * from "./types.ts";

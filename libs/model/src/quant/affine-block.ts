@@ -1,0 +1,70 @@
+/**
+ * A block of 4-bit values `d · q + m` on the grid of an 8-bit operator with an integer zero point,
+ * `scale · (stored − zeroPoint)`.
+ *
+ * Rounding m to a multiple of the step would shift a whole block by up to half a step, and a shift
+ * shared by 32 weights adds up in a dot product. Instead write stored = k·q + c: the values then lie
+ * on the grid exactly when k · (−m / d) is an integer, so the multiplier k ≤ 17 (15·17 = 255) that
+ * comes closest is taken (by Dirichlet's theorem some k misses by less than 1/18 of a step d / k),
+ * and scale is the least-squares fit through the 16 levels.
+ *
+ * @module
+ */
+
+/** How the 16 levels of a block are stored. The object is reused by the next call. */
+export interface AffineFit {
+  scale: number;
+  zeroPoint: number;
+  /** `[16]`: the byte for each 4-bit value. */
+  readonly stored: Uint8Array;
+}
+
+const LEVELS = 16;
+const TOP = LEVELS - 1;
+const MAX_MULTIPLIER = 17;
+const fit: AffineFit = { scale: 0, zeroPoint: 0, stored: new Uint8Array(LEVELS) };
+
+/** The best grid for `d · q + m`, q in 0..15. Returns a shared object: read it before the next call. */
+export function fitAffineBlock(d: number, m: number): AffineFit {
+  if (d < 0) {
+    fitAffineBlock(-d, m + TOP * d);
+    fit.stored.reverse();
+    return fit;
+  }
+  const ratio = d === 0 ? Number.POSITIVE_INFINITY : -m / d;
+  let bestError = Number.POSITIVE_INFINITY;
+  let multiplier = 0;
+  for (let k = MAX_MULTIPLIER; k >= 1; k--) {
+    const nearest = Math.round(k * ratio);
+    const shift = Math.max(0, -nearest);
+    if (!(nearest + shift <= 255 && TOP * k + shift <= 255)) continue;
+    const error = Math.abs(k * ratio - nearest) / k;
+    if (error < bestError) {
+      bestError = error;
+      multiplier = k;
+    }
+  }
+  if (multiplier === 0) return fitSymmetric(d, m);
+  const nearest = Math.round(multiplier * ratio);
+  const shift = Math.max(0, -nearest);
+  fit.zeroPoint = nearest + shift;
+  let products = 0;
+  let squares = 0;
+  for (let q = 0; q < LEVELS; q++) {
+    const stored = multiplier * q + shift;
+    fit.stored[q] = stored;
+    products += (d * q + m) * (stored - fit.zeroPoint);
+    squares += (stored - fit.zeroPoint) ** 2;
+  }
+  fit.scale = products / squares;
+  return fit;
+}
+
+/** Levels far from zero, or all equal: plain rounding around 128. */
+function fitSymmetric(d: number, m: number): AffineFit {
+  const step = Math.max(Math.abs(m), Math.abs(m + TOP * d)) / 127;
+  fit.scale = step;
+  fit.zeroPoint = 128;
+  for (let q = 0; q < LEVELS; q++) fit.stored[q] = step === 0 ? 128 : Math.round((d * q + m) / step) + 128;
+  return fit;
+}
