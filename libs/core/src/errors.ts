@@ -47,6 +47,8 @@ export const ERROR_CODES = [
   "QUOTA_EXCEEDED",
   "ENGINE_DIED",
   "DRAINING",
+  // the other process cannot be reached, or went away in the middle of a call
+  "UNREACHABLE",
   "CLOSED",
   "INTERNAL",
 ] as const;
@@ -64,6 +66,7 @@ const RETRYABLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "NO_CAPACITY",
   "ENGINE_DIED",
   "DRAINING",
+  "UNREACHABLE",
 ]);
 
 export interface KvaultErrorOptions {

@@ -1,1 +1,29 @@
-export {};
+/**
+ * gRPC: generated messages, typed servers and clients, status mapping, health, reflection.
+ * The only package that imports gRPC.
+ *
+ * @module
+ */
+export { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+export { anyPack, anyUnpack, type Timestamp } from "@bufbuild/protobuf/wkt";
+export * from "#gen/google/longrunning/operations_pb.js";
+export { type Status as RpcStatus, StatusSchema as RpcStatusSchema } from "#gen/google/rpc/status_pb.js";
+export * from "#gen/kvault/v1/common_pb.js";
+export * from "#gen/kvault/v1/contexts_pb.js";
+export * from "#gen/kvault/v1/inference_pb.js";
+export * from "#gen/kvault/v1/models_pb.js";
+export * from "#gen/kvault/v1/worker_pb.js";
+export {
+  type Interceptor,
+  implement,
+  onward,
+  type RpcLogger,
+  type ServerCall,
+  type ServiceHandlers,
+  type ServiceImplementation,
+} from "./call.ts";
+export { type Channel, type ChannelOptions, type ClientTls, openChannel } from "./channel.ts";
+export { type CallOptions, type Client, createClient } from "./client.ts";
+export { requestLog } from "./interceptors/request-log.ts";
+export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
+export { fromRpcStatus, toRpcStatus } from "./status.ts";

@@ -1,1 +1,6 @@
-export {};
+/**
+ * Structured logs.
+ *
+ * @module
+ */
+export { createLogger, type Logger, type LoggerOptions, type LogLevel } from "./logger.ts";

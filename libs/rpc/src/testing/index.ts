@@ -1,1 +1,1 @@
-export {};
+export { type Echo, echoService } from "./echo-service.ts";

@@ -1,0 +1,142 @@
+/**
+ * A gRPC server: services, health, reflection, limits, and a stop that lets calls finish.
+ *
+ * @module
+ */
+import { rm } from "node:fs/promises";
+import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { KvaultError } from "@kvault/core";
+import { boundAddress, clearStaleSocket, unixPath } from "./address.ts";
+import { asStreamHandler, type Interceptor, type RpcLogger, type ServiceImplementation } from "./call.ts";
+import { Health } from "./health.ts";
+import { errorMap } from "./interceptors/error-map.ts";
+import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES } from "./limits.ts";
+import { reflectionOf } from "./reflection.ts";
+import { LiveCalls, serveMethod } from "./serve-method.ts";
+import { serviceDefinition } from "./service-definition.ts";
+
+/** PEM texts. With `clientCa`, callers must show a certificate signed by it. */
+export interface ServerTls {
+  readonly cert: string;
+  readonly key: string;
+  readonly clientCa?: string;
+}
+
+export interface ServerOptions {
+  /** `host:port` (port 0: a free one) or `unix:/path`. */
+  readonly address: string;
+  readonly services: readonly ServiceImplementation[];
+  readonly tls?: ServerTls;
+  /** Wrappers around every handler, outermost first. Errors are mapped inside all of them. */
+  readonly interceptors?: readonly Interceptor[];
+  readonly log?: RpcLogger;
+  /** A connection is asked to reconnect after this long, ±10 %; how clients get to see new servers. Never when absent. */
+  readonly maxConnectionAgeMs?: number;
+  /** A reader that takes nothing for this long is given up; 30 s. */
+  readonly stalledReaderMs?: number;
+}
+
+export interface CloseOptions {
+  /** How long calls may go on; 10 s. What is left then ends with DRAINING. */
+  readonly drainMs?: number;
+}
+
+export interface RunningServer {
+  /** Where it listens, with the real port. */
+  readonly address: string;
+  /** What health tells about `""`, `readiness` and every service. */
+  setServing(serving: boolean): void;
+  /** Refuses new calls, waits for those running, then cuts the rest. Idempotent. */
+  close(options?: CloseOptions): Promise<void>;
+}
+
+/** What a call that was cut gets to send its last status. */
+const FORCE_GRACE_MS = 250;
+/** Streams that are not ours (health watches) are not waited for beyond this. */
+const STRANGER_GRACE_MS = 100;
+const DEFAULT_DRAIN_MS = 10_000;
+const DEFAULT_STALLED_READER_MS = 30_000;
+
+const SILENT: RpcLogger = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+/** Starts listening; resolves when callers can connect. */
+export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  const server = new Server({
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.keepalive_time_ms": KEEPALIVE_MS,
+    "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
+    ...(options.maxConnectionAgeMs === undefined ? {} : { "grpc.max_connection_age_ms": options.maxConnectionAgeMs }),
+  });
+  const live = new LiveCalls();
+  const interceptors = [...(options.interceptors ?? []), errorMap];
+  const serve = { log: options.log ?? SILENT, stalledReaderMs: options.stalledReaderMs ?? DEFAULT_STALLED_READER_MS };
+  for (const service of options.services) {
+    const handlers: UntypedServiceImplementation = {};
+    for (const method of service.descriptor.methods) {
+      const handler = interceptors.reduceRight((next, wrap) => wrap(next, method), asStreamHandler(service, method));
+      handlers[method.localName] = serveMethod(method, handler, live, serve);
+    }
+    server.addService(serviceDefinition(service.descriptor), handlers);
+  }
+  const descriptors = options.services.map((service) => service.descriptor);
+  const health = new Health(descriptors.map((descriptor) => descriptor.typeName));
+  health.implementation.addToServer(server);
+  reflectionOf(descriptors).addToServer(server);
+
+  const path = unixPath(options.address);
+  if (path !== undefined) await clearStaleSocket(path);
+  const address = boundAddress(options.address, await listen(server, options.address, options.tls));
+
+  let closing: Promise<void> | undefined;
+  const stop = async ({ drainMs = DEFAULT_DRAIN_MS }: CloseOptions): Promise<void> => {
+    health.setServing(false);
+    live.refuseNew = new KvaultError("DRAINING", "Cannot take the call: the server is stopping");
+    const allClosed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+    const oursDone = live.whenIdle().then(() => withTimeout(allClosed, STRANGER_GRACE_MS));
+    if (!(await withTimeout(oursDone, drainMs))) {
+      live.abortAll(new KvaultError("DRAINING", `Cannot finish the call: the server stopped and waited ${drainMs} ms`));
+      await withTimeout(allClosed, FORCE_GRACE_MS);
+    }
+    server.forceShutdown();
+    if (path !== undefined) await rm(path, { force: true });
+  };
+  return {
+    address,
+    setServing: (serving) => health.setServing(serving),
+    close(closeOptions = {}) {
+      closing ??= stop(closeOptions);
+      return closing;
+    },
+  };
+}
+
+function listen(server: Server, address: string, tls: ServerTls | undefined): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(address, credentials(tls), (error, port) => {
+      if (error === null) resolve(port);
+      else
+        reject(
+          new KvaultError("INVALID_ARGUMENT", `Cannot listen on "${address}": ${error.message}`, {
+            details: { field: "address" },
+            cause: error,
+          }),
+        );
+    });
+  });
+}
+
+function credentials(tls: ServerTls | undefined): ServerCredentials {
+  if (tls === undefined) return ServerCredentials.createInsecure();
+  const clientCa = tls.clientCa === undefined ? null : Buffer.from(tls.clientCa);
+  const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
+  return ServerCredentials.createSsl(clientCa, [pair], clientCa !== null);
+}
+
+/** True when `promise` settled within `ms`. */
+async function withTimeout(promise: Promise<unknown>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), ms);
+  });
+  return Promise.race([promise.then(() => true), late]).finally(() => clearTimeout(timer));
+}
