@@ -1,9 +1,11 @@
+/// <reference lib="es2024.string" />
 /**
  * SHA-256 over canonical, length-prefixed bytes.
  *
  * A digest never depends on language objects, key order, locale or process seeds: every
  * field is written as its name and its value, each preceded by its byte length (u64 little
- * endian), in the order given. So no two different lists of fields share an encoding.
+ * endian), in the order given. So no two different lists of fields share an encoding. A string without a
+ * UTF-8 form (a lone surrogate) is a RangeError: encoders replace it, and two texts would be one.
  *
  * @module
  */
@@ -20,6 +22,9 @@ export function sha256Hex(bytes: Uint8Array | string): string {
 export function digestFields(domain: string, fields: readonly (readonly [name: string, value: DigestValue])[]): string {
   const hash = createHash("sha256");
   const put = (value: DigestValue): void => {
+    if (typeof value === "string" && !value.isWellFormed()) {
+      throw new RangeError("Cannot digest text: it holds a lone surrogate");
+    }
     const bytes = typeof value === "string" ? Buffer.from(value, "utf8") : value;
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(bytes.byteLength));

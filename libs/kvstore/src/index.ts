@@ -1,1 +1,19 @@
-export * from "./blob-store.ts";
+/**
+ * Where compressed contexts live: blob stores, and records on top of them.
+ *
+ * @module
+ */
+export type { FilesystemStoreOptions } from "./backends/filesystem.ts";
+export { openFilesystemStore } from "./backends/filesystem.ts";
+export { openMemoryStore } from "./backends/memory.ts";
+export type { BlobStat, BlobStore, CallOptions, PutOptions, StoreAbilities } from "./blob-store.ts";
+export { MAX_KEY_CHARS, MAX_VALUE_BYTES } from "./blob-store.ts";
+export { checkedStore } from "./checked-store.ts";
+export * from "./content-id.ts";
+export * from "./identity.ts";
+export * from "./manifest.ts";
+export * from "./open-store.ts";
+export * from "./record.ts";
+export { manifestKey, partKey } from "./record-layout.ts";
+export * from "./record-writer.ts";
+export * from "./sweep.ts";

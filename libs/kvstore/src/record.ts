@@ -1,0 +1,126 @@
+/**
+ * Reading, listing and deleting records (record-writer.ts makes them).
+ *
+ * A record without a manifest does not exist. Parts are checked against length and SHA-256 on
+ * every read, so wrong bytes never leave this file. Deleting takes the manifest first: from
+ * then on nobody finds the record, whatever happens to the rest.
+ *
+ * @module
+ */
+import { isKvaultError, KvaultError, sha256Hex } from "@kvault/core";
+import type { BlobStore, CallOptions } from "./blob-store.ts";
+import { eachAtOnce } from "./each-at-once.ts";
+import type { ContextIdentity } from "./identity.ts";
+import type { ContextManifest, PartRef } from "./manifest.ts";
+import { parseManifest } from "./manifest.ts";
+import { manifestKey, parseRecordKey, partKey, partsPrefix, RECORDS_PREFIX } from "./record-layout.ts";
+
+export interface ReadManifestOptions extends CallOptions {
+  /** Fields that must be equal, e.g. the loaded model's. */
+  readonly expected?: Partial<ContextIdentity>;
+}
+
+/**
+ * The manifest of a committed record. CONTEXT_NOT_FOUND when there is none, CACHE_CORRUPT or
+ * INCOMPATIBLE_FORMAT when it cannot be trusted or read, INCOMPATIBLE_MODEL with the first
+ * field that differs from `expected`, what was expected and what was found.
+ */
+export async function readManifest(
+  store: BlobStore,
+  contextId: string,
+  options: ReadManifestOptions = {},
+): Promise<ContextManifest> {
+  let manifest: ContextManifest;
+  try {
+    manifest = parseManifest(await store.get(manifestKey(contextId), options));
+  } catch (error) {
+    if (isKvaultError(error, "STORE_NOT_FOUND")) throw contextNotFound(contextId, error);
+    if (!isKvaultError(error, "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) throw error;
+    const { code, message, details, cause } = error;
+    throw new KvaultError(code, `${message} (context "${contextId}")`, { details: { contextId, ...details }, cause });
+  }
+  if (manifest.contextId !== contextId) {
+    throw new KvaultError("CACHE_CORRUPT", `Cannot read context "${contextId}": its manifest is of "${manifest.contextId}"`, {
+      details: { contextId, field: "contextId", expected: contextId, found: manifest.contextId },
+    });
+  }
+  if (options.expected !== undefined) checkIdentity(manifest, options.expected);
+  return manifest;
+}
+
+/**
+ * The bytes of a part, verified. CACHE_CORRUPT when they are missing or not what `ref` says,
+ * CONTEXT_NOT_FOUND when the whole record was deleted meanwhile.
+ */
+export async function readPart(
+  store: BlobStore,
+  contextId: string,
+  ref: PartRef,
+  options: CallOptions = {},
+): Promise<Uint8Array> {
+  const bytes = await store.get(partKey(contextId, ref.sha256), options).catch(async (error: unknown) => {
+    if (!isKvaultError(error, "STORE_NOT_FOUND")) throw error;
+    if ((await store.stat(manifestKey(contextId), options)) === undefined) throw contextNotFound(contextId, error);
+    throw corruptPart(contextId, ref, "it is missing");
+  });
+  if (bytes.byteLength !== ref.bytes) throw corruptPart(contextId, ref, `${bytes.byteLength} bytes, expected ${ref.bytes}`);
+  const found = sha256Hex(bytes);
+  if (found !== ref.sha256) throw corruptPart(contextId, ref, `content hashes to "${found}"`);
+  return bytes;
+}
+
+export interface ListRecordsOptions extends CallOptions {
+  /** Told of each record that cannot be read; the listing goes on without it. */
+  readonly onBroken?: (contextId: string, error: KvaultError) => void;
+}
+
+/** Manifests of all committed records, by ascending context id. */
+export async function* listRecords(store: BlobStore, options: ListRecordsOptions = {}): AsyncGenerator<ContextManifest> {
+  for await (const key of store.list(RECORDS_PREFIX, options)) {
+    const record = parseRecordKey(key);
+    if (record === undefined || record.part !== undefined) continue;
+    try {
+      yield await readManifest(store, record.contextId, { signal: options.signal });
+    } catch (error) {
+      if (isKvaultError(error, "CONTEXT_NOT_FOUND")) continue; // deleted meanwhile
+      if (!isKvaultError(error, "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) throw error;
+      options.onBroken?.(record.contextId, error);
+    }
+  }
+}
+
+/** Deletes manifest, then parts; true when there was a record. What a crash in between leaves is for the sweep. */
+export async function deleteRecord(store: BlobStore, contextId: string, options: CallOptions = {}): Promise<boolean> {
+  const existed = (await store.stat(manifestKey(contextId), options)) !== undefined;
+  await store.delete(manifestKey(contextId), options);
+  await eachAtOnce(store.list(partsPrefix(contextId), options), (key) => store.delete(key, options));
+  return existed;
+}
+
+function checkIdentity(manifest: ContextManifest, expected: Partial<ContextIdentity>): void {
+  const { contextId, identity } = manifest;
+  for (const field of Object.keys(expected) as (keyof ContextIdentity)[]) {
+    const want = expected[field];
+    const found = identity[field];
+    if (want === undefined || want === found) continue;
+    // A salt is a tenant's secret: name the field, not its value.
+    const shown = field === "tenantSalt" ? {} : { expected: want, found };
+    const what = field === "tenantSalt" ? "differs" : `is "${found}", expected "${want}"`;
+    throw new KvaultError("INCOMPATIBLE_MODEL", `Cannot use context "${contextId}": ${field} ${what}`, {
+      details: { contextId, field, ...shown },
+    });
+  }
+}
+
+function contextNotFound(contextId: string, cause: unknown): KvaultError {
+  return new KvaultError("CONTEXT_NOT_FOUND", `Cannot read context "${contextId}": there is no such record`, {
+    details: { contextId },
+    cause,
+  });
+}
+
+function corruptPart(contextId: string, ref: PartRef, what: string): KvaultError {
+  return new KvaultError("CACHE_CORRUPT", `Cannot read part "${ref.sha256}" of context "${contextId}": ${what}`, {
+    details: { contextId, part: ref.sha256, bytes: ref.bytes },
+  });
+}
