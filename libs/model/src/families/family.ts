@@ -1,0 +1,64 @@
+/**
+ * The contract of a model family and how one is found: the file name is the architecture.
+ *
+ * A family says which tensors of a GGUF it needs and in what form, and writes the body of
+ * the network; what surrounds it (inputs, caches, outputs) belongs to the graph kinds in
+ * graph/, so one body serves prefill, the repeat pass and the step.
+ *
+ * @module
+ */
+import { KvaultError } from "@kvault/core";
+import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
+import type { ModelConfig } from "../types.ts";
+
+/** How a GGUF tensor is stored for ONNX Runtime. */
+export interface WeightPlan {
+  /** Name in the GGUF. */
+  readonly name: string;
+  /** `linear` and `embedding` stay quantised in blocks; `vector` becomes f32. */
+  readonly form: "linear" | "embedding" | "vector";
+  /** Set for query and key projections whose rows are in interleaved-RoPE order: rows per head. */
+  readonly interleavedHeadDim?: number;
+  /** An optional tensor is skipped when the file lacks it. */
+  readonly optional?: boolean;
+}
+
+/** What a graph kind gives the network's body. */
+export interface DecoderInputs {
+  /** `[B, T]` i64. */
+  readonly ids: Value;
+  /** `[B, T]` i64 absolute positions. */
+  readonly positions: Value;
+  /** Attention of one layer over rotated `q [B,T,H·D]`, `k [B,T,K·D]` and `v [B,T,K·D]` → `[B,T,H·D]`. */
+  attend(layer: number, q: Value, k: Value, v: Value): Value;
+  /** Rows of `[B,T,M]` whose logits are wanted → `[rows, M]`. */
+  selectRows(hidden: Value): Value;
+}
+
+export interface ModelFamily {
+  /** GGUF `general.architecture`. */
+  readonly architecture: string;
+  weights(config: ModelConfig): readonly WeightPlan[];
+  /** Writes the network; returns the logits `[rows, V]`. */
+  build(graph: GraphBuilder, config: ModelConfig, inputs: DecoderInputs): Value;
+}
+
+/** Loads `families/<architecture>`; MODEL_UNSUPPORTED when there is no such file. */
+export async function loadFamily(architecture: string): Promise<ModelFamily> {
+  if (!/^[a-z0-9_]{1,32}$/.test(architecture) || architecture === "family") throw unsupported(architecture);
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  let loaded: { family: ModelFamily };
+  try {
+    loaded = await import(`./${architecture}.${extension}`);
+  } catch (cause) {
+    throw unsupported(architecture, cause);
+  }
+  return loaded.family;
+}
+
+function unsupported(architecture: string, cause?: unknown): KvaultError {
+  return new KvaultError("MODEL_UNSUPPORTED", `Cannot run model: no family for architecture "${architecture}"`, {
+    details: { architecture },
+    cause,
+  });
+}

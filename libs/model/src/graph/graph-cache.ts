@@ -1,0 +1,180 @@
+/**
+ * The cache of generated graphs: one folder per weight file and builder version, holding the
+ * external weights once and one small ONNX file per graph kind.
+ *
+ * The folder appears by rename when it is complete; two processes building at once waste
+ * work, never correctness. Graph files are deterministic and written the same way.
+ *
+ * @module
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { KvaultError, throwIfAborted } from "@kvault/core";
+import { dequantise } from "../dequant/registry.ts";
+import { loadFamily, type ModelFamily, type WeightPlan } from "../families/family.ts";
+import type { GgufFile } from "../formats/gguf.ts";
+import { toMatMulNBits } from "../quant/matmul-nbits.ts";
+import { halfSplitRowOrder, reorderRows } from "../quant/row-order.ts";
+import type { ModelConfig } from "../types.ts";
+import { ROPE_COS, ROPE_SIN } from "./decoder.ts";
+import type { Activations } from "./linear.ts";
+import { buildPrefillGraph } from "./prefill-graph.ts";
+import { buildStepGraph } from "./step-graph.ts";
+import { type WeightsIndex, WeightsWriter } from "./weights-file.ts";
+
+/** Raise when weights or graphs change form; old folders are then ignored. */
+export const GRAPH_BUILDER_VERSION = 1;
+
+const WEIGHTS_FILE = "weights.bin";
+const INDEX_FILE = "weights.json";
+const STALE_MS = 24 * 60 * 60 * 1000;
+
+export type GraphKind = "prefill" | "repeat" | "step";
+
+export interface GraphCacheOptions {
+  readonly cacheDir: string;
+  readonly weightsSha256: string;
+  readonly activations: Activations;
+  readonly signal?: AbortSignal;
+  /** Weights converted so far. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** Paths of the graphs of `gguf`, built if need be. The first call converts every weight (seconds). */
+export async function prepareGraphs(
+  gguf: GgufFile,
+  config: ModelConfig,
+  options: GraphCacheOptions,
+): Promise<Readonly<Record<GraphKind, string>>> {
+  const family = await loadFamily(config.architecture);
+  const root = join(options.cacheDir, "graphs");
+  const folder = join(root, `${options.weightsSha256.slice(0, 32)}-v${GRAPH_BUILDER_VERSION}`);
+  if (!(await exists(join(folder, INDEX_FILE)))) await buildFolder(gguf, config, family, root, folder, options);
+  const weights = JSON.parse(await readFile(join(folder, INDEX_FILE), "utf8")) as WeightsIndex;
+  await checkWeightsSize(folder, weights);
+  const graphOptions = { weights, weightsFileName: WEIGHTS_FILE, activations: options.activations };
+  const build: Record<GraphKind, () => Uint8Array> = {
+    prefill: () => buildPrefillGraph(family, config, { ...graphOptions, scoring: false }),
+    repeat: () => buildPrefillGraph(family, config, { ...graphOptions, scoring: true }),
+    step: () => buildStepGraph(family, config, graphOptions),
+  };
+  const paths: Partial<Record<GraphKind, string>> = {};
+  for (const kind of Object.keys(build) as GraphKind[]) {
+    const path = join(folder, `${kind}.${options.activations}.onnx`);
+    if (!(await exists(path))) await writeAtomically(path, build[kind]());
+    paths[kind] = path;
+  }
+  return paths as Record<GraphKind, string>;
+}
+
+async function buildFolder(
+  gguf: GgufFile,
+  config: ModelConfig,
+  family: ModelFamily,
+  root: string,
+  folder: string,
+  options: GraphCacheOptions,
+): Promise<void> {
+  await mkdir(root, { recursive: true });
+  await sweepStale(root);
+  const building = `${folder}.building-${process.pid}-${randomBytes(4).toString("hex")}`;
+  await mkdir(building);
+  try {
+    const index = await writeWeights(join(building, WEIGHTS_FILE), gguf, config, family, options);
+    await writeFile(join(building, INDEX_FILE), JSON.stringify(index));
+    await rename(building, folder).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error; // somebody else was first
+    });
+  } finally {
+    await rm(building, { recursive: true, force: true });
+  }
+}
+
+async function writeWeights(
+  path: string,
+  gguf: GgufFile,
+  config: ModelConfig,
+  family: ModelFamily,
+  options: GraphCacheOptions,
+): Promise<WeightsIndex> {
+  const plans = family.weights(config).filter((plan) => !plan.optional || gguf.tensors.has(plan.name));
+  const file = await open(path, "w");
+  try {
+    const writer = new WeightsWriter(file);
+    await writeRotation(writer, config);
+    for (const [done, plan] of plans.entries()) {
+      throwIfAborted(options.signal);
+      options.onProgress?.(done, plans.length);
+      await writeWeight(writer, gguf, plan);
+    }
+    options.onProgress?.(plans.length, plans.length);
+    await file.sync();
+    return writer.index;
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeWeight(writer: WeightsWriter, gguf: GgufFile, plan: WeightPlan): Promise<void> {
+  const bytes = await gguf.readTensor(plan.name);
+  const { type, shape } = gguf.tensors.get(plan.name) as { type: string; shape: readonly number[] };
+  if (plan.form === "vector") {
+    await writer.writeTensor(plan.name, shape, dequantise(type, bytes));
+    return;
+  }
+  const [columns, rows] = shape as [number, number];
+  const headDim = plan.interleavedHeadDim;
+  const ordered = headDim === undefined ? bytes : reorderRows(bytes, halfSplitRowOrder(rows / headDim, headDim));
+  await writer.writeMatrix(plan.name, toMatMulNBits(type, ordered, columns, rows));
+}
+
+/** cos and sin of position · theta^(−2i/D), `[maxTokens, D/2]`, angles in f64. */
+async function writeRotation(writer: WeightsWriter, { maxTokens, headDim, ropeTheta }: ModelConfig): Promise<void> {
+  const half = headDim / 2;
+  const cos = new Float32Array(maxTokens * half);
+  const sin = new Float32Array(maxTokens * half);
+  for (let i = 0; i < half; i++) {
+    const frequency = ropeTheta ** ((-2 * i) / headDim);
+    for (let position = 0; position < maxTokens; position++) {
+      cos[position * half + i] = Math.cos(position * frequency);
+      sin[position * half + i] = Math.sin(position * frequency);
+    }
+  }
+  await writer.writeTensor(ROPE_COS, [maxTokens, half], cos);
+  await writer.writeTensor(ROPE_SIN, [maxTokens, half], sin);
+}
+
+async function checkWeightsSize(folder: string, weights: WeightsIndex): Promise<void> {
+  const expected = Math.max(...Object.values(weights.tensors).map((tensor) => tensor.byteOffset + tensor.byteLength));
+  const { size } = await stat(join(folder, WEIGHTS_FILE));
+  if (size !== expected) {
+    throw new KvaultError("MODEL_CORRUPT", `Cannot use generated weights: ${size} bytes where ${expected} were written; delete "${folder}"`);
+  }
+}
+
+async function writeAtomically(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.${process.pid}-${randomBytes(4).toString("hex")}`;
+  await writeFile(temporary, bytes);
+  await rename(temporary, path);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") return false;
+      throw error;
+    },
+  );
+}
+
+/** Removes folders that a killed process left half built. */
+async function sweepStale(root: string): Promise<void> {
+  for (const name of await readdir(root)) {
+    if (!name.includes(".building-")) continue;
+    const path = join(root, name);
+    const info = await stat(path).catch(() => undefined);
+    if (info !== undefined && Date.now() - info.mtimeMs > STALE_MS) await rm(path, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * KVzip's scoring pass (arXiv:2505.23416): the model repeats the context chunk by chunk with
+ * the whole cache before it; each position's score is the most attention it received.
+ *
+ * The graph reduces the score (libs/model prefill-graph.ts); here the repeat inputs are cut
+ * into runs whose work arrays stay small, and the maxima of the runs are merged. Between
+ * chunks the cache is cut back, so chunks do not see each other's repeats. Cost: one more
+ * prefill whose attention is over the whole context, plus the scored columns.
+ *
+ * @module
+ */
+import { planRepeat, type RepeatPass } from "@kvault/compression";
+import type { ModelConfig } from "@kvault/model";
+import type { ModelRunner, RunOptions } from "./model-runner.ts";
+import { appendTokens } from "./prefill.ts";
+import { f32Tensor, i64Tensor, type Session, type Tensors } from "./session.ts";
+import type { TokenCache } from "./token-cache.ts";
+
+/** Repeat tokens of one run: `K·G·T × columns` floats of work per layer, 60 MB for 14 heads and 4,300 columns. */
+export const REPEAT_RUN_TOKENS = 256;
+
+/** What a causal mask adds to columns in the future. */
+const MASKED = -1e30;
+
+/** Per layer `[kvHead, seqLen]`; 0 where no column was scored. */
+export async function runRepeatPass(
+  session: Session,
+  config: ModelConfig,
+  cache: TokenCache,
+  prefixTokens: number,
+  contextIds: Int32Array,
+  prompts: ModelRunner["prompts"],
+  pass: RepeatPass,
+  options: RunOptions,
+): Promise<Float32Array[]> {
+  const { numLayers, numKvHeads } = config;
+  const seqLen = cache.length;
+  const chunks = planRepeat(pass, { contextIds, prefixTokens, postfixIds: prompts.postfixIds, encode: (text) => prompts.encode(text) });
+  const totalTokens = chunks.reduce((sum, chunk) => sum + chunk.inputIds.length, 0);
+  const score_L = Array.from({ length: numLayers }, () => new Float32Array(numKvHeads * seqLen));
+  cache.reserve(seqLen + Math.max(...chunks.map((chunk) => chunk.inputIds.length)));
+  let doneTokens = 0;
+  try {
+    for (const { inputIds, start, end, sinkTokens } of chunks) {
+      const columns = end - start;
+      const chunkInputs: Tensors = {
+        sinkEnd: i64Tensor([sinkTokens]),
+        chunkStart: i64Tensor([start]),
+        chunkEnd: i64Tensor([end]),
+        contextEnd: i64Tensor([seqLen]),
+      };
+      const chunkOutputs: Tensors = Object.fromEntries(
+        score_L.map((_, layer) => [`score.${layer}`, f32Tensor(new Float32Array(numKvHeads * columns), [numKvHeads, columns])]),
+      );
+      await appendTokens(
+        session,
+        cache,
+        inputIds,
+        REPEAT_RUN_TOKENS,
+        { ...options, onProgress: (done) => options.onProgress?.(doneTokens + done, totalTokens) },
+        (tokens) => ({
+          inputs: { ...chunkInputs, causal: f32Tensor(causalMask(tokens), [tokens, tokens]) },
+          outputs: chunkOutputs,
+        }),
+        (outputs) => {
+          for (let layer = 0; layer < numLayers; layer++) {
+            mergeMaximum(score_L[layer], outputs[`score.${layer}`].data as Float32Array, numKvHeads, seqLen, start, columns);
+          }
+        },
+      );
+      cache.truncate(seqLen);
+      doneTokens += inputIds.length;
+    }
+  } finally {
+    cache.truncate(seqLen);
+  }
+  return score_L;
+}
+
+/** `score_KS[k, start + c] = max(…, run_KC[k, c])`. */
+function mergeMaximum(
+  score_KS: Float32Array,
+  run_KC: Float32Array,
+  numKvHeads: number,
+  seqLen: number,
+  start: number,
+  columns: number,
+): void {
+  for (let k = 0; k < numKvHeads; k++) {
+    const base = k * seqLen + start;
+    for (let c = 0; c < columns; c++) {
+      const value = run_KC[k * columns + c];
+      if (value > score_KS[base + c]) score_KS[base + c] = value;
+    }
+  }
+}
+
+/** `[T, T]`: 0 on and below the diagonal. */
+function causalMask(tokens: number): Float32Array {
+  const mask = new Float32Array(tokens * tokens);
+  for (let t = 0; t < tokens; t++) mask.fill(MASKED, t * tokens + t + 1, (t + 1) * tokens);
+  return mask;
+}

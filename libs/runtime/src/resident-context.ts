@@ -1,0 +1,80 @@
+/**
+ * A context in the form the step graph reads: per layer and KV head, keys transposed once at
+ * load (`[D, N]`) and values (`[N, D]`). Immutable; every batch reads the same memory.
+ *
+ * @module
+ */
+import type { DenseLayerKv, RaggedLayerKv } from "@kvault/core";
+import type { ResidentContext } from "./model-runner.ts";
+import { f32Tensor, i64Tensor, type Tensor } from "./session.ts";
+
+/** The step graph's constant inputs of a context, ready to feed. */
+export class ContextTensors implements ResidentContext {
+  readonly nextPosition: number;
+  readonly keptPairs: number;
+  readonly bytes: number;
+  /** `contextKey.l.k`, `contextValue.l.k`. */
+  readonly inputs: Readonly<Record<string, Tensor>>;
+  /** Kept pairs by `l.k`. */
+  readonly lengths: ReadonlyMap<string, number>;
+
+  constructor(nextPosition: number, layers: Iterable<RaggedLayerKv>) {
+    const inputs: Record<string, Tensor> = {};
+    const lengths = new Map<string, number>();
+    let keptPairs = 0;
+    let bytes = 0;
+    let layer = 0;
+    for (const { numKvHeads, headDim, offset, key_nD, value_nD } of layers) {
+      for (let k = 0; k < numKvHeads; k++) {
+        const start = offset[k] * headDim;
+        const end = offset[k + 1] * headDim;
+        const count = offset[k + 1] - offset[k];
+        const key_DN = transpose(key_nD.subarray(start, end), count, headDim);
+        const value_ND = value_nD.slice(start, end);
+        inputs[`contextKey.${layer}.${k}`] = f32Tensor(key_DN, [headDim, count]);
+        inputs[`contextValue.${layer}.${k}`] = f32Tensor(value_ND, [count, headDim]);
+        lengths.set(`${layer}.${k}`, count);
+        keptPairs += count;
+        bytes += key_DN.byteLength + value_ND.byteLength;
+      }
+      layer++;
+    }
+    this.nextPosition = nextPosition;
+    this.keptPairs = keptPairs;
+    this.bytes = bytes;
+    this.inputs = inputs;
+    this.lengths = lengths;
+  }
+
+  /** `split.l.k`: suffix columns against kept pairs. */
+  splits(suffixColumns: number): Record<string, Tensor> {
+    const splits: Record<string, Tensor> = {};
+    for (const [id, count] of this.lengths) splits[`split.${id}`] = i64Tensor([suffixColumns, count]);
+    return splits;
+  }
+}
+
+/** Makes `layers`, in order, resident. Positions follow from `nextPosition`, the context's original length. */
+export function residentContext(nextPosition: number, layers: Iterable<RaggedLayerKv>): ResidentContext {
+  return new ContextTensors(nextPosition, layers);
+}
+
+/** Every pair of a dense layer, as rows of equal length; shares memory. */
+export function fullLayer({ numKvHeads, seqLen, headDim, key_KSD, value_KSD }: DenseLayerKv): RaggedLayerKv {
+  return {
+    numKvHeads,
+    headDim,
+    offset: Uint32Array.from({ length: numKvHeads + 1 }, (_, k) => k * seqLen),
+    position_n: Uint32Array.from({ length: numKvHeads * seqLen }, (_, i) => i % seqLen),
+    key_nD: key_KSD,
+    value_nD: value_KSD,
+  };
+}
+
+function transpose(rows_ND: Float32Array, count: number, headDim: number): Float32Array {
+  const out_DN = new Float32Array(rows_ND.length);
+  for (let n = 0; n < count; n++) {
+    for (let d = 0; d < headDim; d++) out_DN[d * count + n] = rows_ND[n * headDim + d];
+  }
+  return out_DN;
+}

@@ -1,0 +1,61 @@
+/**
+ * ONNX Runtime behind our interface: the only file that imports onnxruntime-node.
+ *
+ * `run` blocks the calling thread until it is done, so sessions live in engine processes.
+ * Inputs are read in place; outputs given in `outputs` are written in place.
+ *
+ * @module
+ */
+import { KvaultError } from "@kvault/core";
+import * as ort from "onnxruntime-node";
+
+/** A tensor over memory we own: no copy is made on the way in or out. */
+export type Tensor = ort.Tensor;
+export type Tensors = Readonly<Record<string, Tensor>>;
+
+export interface SessionOptions {
+  /** Threads of one run. */
+  readonly numThreads: number;
+}
+
+export interface Session {
+  /** Runs the whole graph, writing into `outputs`. */
+  run(inputs: Tensors, outputs: Tensors): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Loads a graph; its external weights lie beside it. */
+export async function openSession(path: string, { numThreads }: SessionOptions): Promise<Session> {
+  let session: ort.InferenceSession;
+  try {
+    session = await ort.InferenceSession.create(path, {
+      executionProviders: ["cpu"],
+      intraOpNumThreads: numThreads,
+      interOpNumThreads: 1,
+      executionMode: "sequential",
+      graphOptimizationLevel: "all",
+      logSeverityLevel: 3,
+    });
+  } catch (cause) {
+    throw new KvaultError("MODEL_CORRUPT", `Cannot load graph "${path}": ${(cause as Error).message}`, { cause });
+  }
+  return {
+    async run(inputs, outputs) {
+      await session.run(inputs as ort.InferenceSession.FeedsType, outputs as ort.InferenceSession.FetchesType);
+    },
+    close: () => session.release(),
+  };
+}
+
+/** f32 over `data`, whose length is the product of `dims`. */
+export function f32Tensor(data: Float32Array, dims: readonly number[]): Tensor {
+  return new ort.Tensor("float32", data, dims);
+}
+
+export function i64Tensor(values: ArrayLike<number>, dims: readonly number[] = [values.length]): Tensor {
+  return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), dims);
+}
+
+export function i32Tensor(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
+  return new ort.Tensor("int32", Int32Array.from(values), dims);
+}

@@ -1,0 +1,97 @@
+/**
+ * The growing, token-major cache that prefill appends to.
+ *
+ * Per layer one buffer `[capacity, K·D]` for keys and one for values. A chunk's outputs are
+ * bound to the rows behind what is there, so nothing is copied until the capacity is raised.
+ *
+ * @module
+ */
+import type { DenseLayerKv, KvShape } from "@kvault/core";
+import { f32Tensor, type Tensor } from "./session.ts";
+
+export class TokenCache {
+  readonly shape: KvShape;
+  /** Tokens present. */
+  length = 0;
+  private readonly rowSize: number;
+  private readonly keys: Float32Array[];
+  private readonly values: Float32Array[];
+
+  constructor(shape: KvShape, capacityTokens: number) {
+    this.shape = shape;
+    this.rowSize = shape.numKvHeads * shape.headDim;
+    const allocate = (): Float32Array[] =>
+      Array.from({ length: shape.numLayers }, () => new Float32Array(capacityTokens * this.rowSize));
+    this.keys = allocate();
+    this.values = allocate();
+  }
+
+  /** Inputs `pastKey.l`, `pastValue.l` `[1, length, K·D]` and outputs `newKey.l`, `newValue.l` for `newTokens` behind them. */
+  bind(newTokens: number): { inputs: Record<string, Tensor>; outputs: Record<string, Tensor> } {
+    this.reserve(this.length + newTokens);
+    const inputs: Record<string, Tensor> = {};
+    const outputs: Record<string, Tensor> = {};
+    const end = this.length * this.rowSize;
+    const newEnd = end + newTokens * this.rowSize;
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      for (const [name, buffers] of [
+        ["Key", this.keys],
+        ["Value", this.values],
+      ] as const) {
+        const buffer = buffers[layer];
+        inputs[`past${name}.${layer}`] = f32Tensor(buffer.subarray(0, end), [1, this.length, this.rowSize]);
+        outputs[`new${name}.${layer}`] = f32Tensor(buffer.subarray(end, newEnd), [1, newTokens, this.rowSize]);
+      }
+    }
+    return { inputs, outputs };
+  }
+
+  /** Forgets every token from `length` on. */
+  truncate(length: number): void {
+    this.length = Math.min(this.length, length);
+  }
+
+  /** Raises the capacity, layer by layer, so that at most one layer is held twice. */
+  reserve(capacityTokens: number): void {
+    const size = capacityTokens * this.rowSize;
+    for (const buffers of [this.keys, this.values]) {
+      for (let layer = 0; layer < buffers.length; layer++) {
+        if (buffers[layer].length >= size) continue;
+        const grown = new Float32Array(size);
+        grown.set(buffers[layer].subarray(0, this.length * this.rowSize));
+        buffers[layer] = grown;
+      }
+    }
+  }
+
+  /** A fresh head-major copy of one layer's first `seqLen` tokens. */
+  dense(layer: number, seqLen: number): DenseLayerKv {
+    const { numKvHeads, headDim } = this.shape;
+    return {
+      numKvHeads,
+      seqLen,
+      headDim,
+      key_KSD: headMajor(this.keys[layer], numKvHeads, seqLen, headDim),
+      value_KSD: headMajor(this.values[layer], numKvHeads, seqLen, headDim),
+    };
+  }
+
+  /** Drops the buffers; the cache is empty afterwards. */
+  release(): void {
+    this.length = 0;
+    this.keys.fill(new Float32Array(0));
+    this.values.fill(new Float32Array(0));
+  }
+}
+
+/** `[S, K, D]` → `[K, S, D]`. */
+function headMajor(rows_SKD: Float32Array, numKvHeads: number, seqLen: number, headDim: number): Float32Array {
+  const out_KSD = new Float32Array(numKvHeads * seqLen * headDim);
+  for (let k = 0; k < numKvHeads; k++) {
+    for (let s = 0; s < seqLen; s++) {
+      const from = (s * numKvHeads + k) * headDim;
+      out_KSD.set(rows_SKD.subarray(from, from + headDim), (k * seqLen + s) * headDim);
+    }
+  }
+  return out_KSD;
+}
