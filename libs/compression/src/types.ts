@@ -29,12 +29,12 @@ export interface RepeatPass {
   /** Context tokens repeated per prompt. */
   readonly chunkTokens: number;
   /**
-   * `paper`: columns are the whole template prefix, the chunk and the repeat; only context
-   * positions are scored. `kvpress`: the first {@link sinkTokens} positions are the sinks and
-   * the prefix after them scores 0.
+   * `paper`: softmax columns are the whole template prefix, the chunk and the repeat.
+   * `kvpress`: only the first {@link sinkTokens} positions of the prefix, the chunk and the
+   * repeat. Either way only context positions are scored.
    */
   readonly form: "paper" | "kvpress";
-  /** Leading positions every softmax row sees: prefix length (`paper`) or 4 (`kvpress`). */
+  /** Leading positions every softmax row sees: prefix length (`paper`) or at most 4 of it (`kvpress`). */
   sinkTokens(prefixTokens: number): number;
 }
 
@@ -61,8 +61,17 @@ export interface Scorer {
   readonly repeatPass?: RepeatPass;
   /** True when no query was looked at: the record may serve any question. */
   readonly queryAgnostic: boolean;
+  /** Set where the scores order nothing: only a plan that keeps every pair may use it. */
+  readonly unranked?: true;
   /** Writes `out_KS` `[kvHead, seq]`, finite everywhere. */
   score(layer: ScorerLayer, out_KS: Float32Array): void;
+}
+
+/** A one-head layer small enough to check by hand and what the scorer makes of it; conformance runs it. */
+export interface ScorerExample {
+  readonly layer: ScorerLayer;
+  /** Positions of the layer's one head, most important first; equal scores by position. */
+  readonly ranking: readonly number[];
 }
 
 /** Scores of a whole context, `[layer, kvHead, seq]`. */
@@ -91,8 +100,10 @@ export interface Selector {
   select(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array;
 }
 
-/** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the pipeline's. */
+/** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the part's (part.ts). */
 export interface Codec {
+  /** No decoded value is further from the original than this times the largest magnitude of its tensor; 0: lossless. */
+  readonly maxRelativeError: number;
   /** Tensors for keys and values, by name; never `pos` or `offsets`. */
   encode(layer: RaggedLayerKv): Map<string, NamedTensor>;
   /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
@@ -117,12 +128,14 @@ export interface PartFactory<Part> {
   readonly summary: string;
   /** Where it is from, e.g. `arXiv:2505.23416`, or `own`. */
   readonly source: string;
-  /** Every parameter with its default; unknown names are refused. */
+  /** Every parameter with its default and a `.describe()`; strict: unknown names are refused. */
   readonly params: z.ZodObject;
   create(params: Readonly<Record<string, unknown>>): Part;
 }
 
-export type ScorerFactory = PartFactory<Scorer>;
+export interface ScorerFactory extends PartFactory<Scorer> {
+  readonly example: ScorerExample;
+}
 export type AllocatorFactory = PartFactory<Allocator>;
 export type SelectorFactory = PartFactory<Selector>;
 export type CodecFactory = PartFactory<Codec>;

@@ -1,0 +1,61 @@
+/**
+ * Every part and preset as data, for `kvault methods` and the generated documentation.
+ *
+ * @module
+ */
+import { z } from "zod";
+import { resolveSpec } from "./plan.ts";
+import { PRESETS, type Preset } from "./presets.ts";
+import { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
+import type { SpecValue } from "./spec.ts";
+import type { PartFactory } from "./types.ts";
+
+export interface ParamDescription {
+  readonly name: string;
+  readonly summary: string;
+  readonly default: SpecValue;
+  /** Accepted words of a choice. */
+  readonly values?: readonly string[];
+}
+
+export interface PartDescription {
+  readonly name: string;
+  readonly summary: string;
+  readonly source: string;
+  readonly params: readonly ParamDescription[];
+}
+
+export interface MethodsDescription {
+  readonly scorers: readonly PartDescription[];
+  readonly allocators: readonly PartDescription[];
+  readonly selectors: readonly PartDescription[];
+  readonly codecs: readonly PartDescription[];
+  /** `spec` is the full text, every default filled in. */
+  readonly presets: readonly Preset[];
+}
+
+/** Everything a spec can name, in registry order. */
+export function describeMethods(): MethodsDescription {
+  return {
+    scorers: [...SCORERS.values()].map(describePart),
+    allocators: [...ALLOCATORS.values()].map(describePart),
+    selectors: [...SELECTORS.values()].map(describePart),
+    codecs: [...CODECS.values()].map(describePart),
+    presets: [...PRESETS.values()].map((preset) => ({ ...preset, spec: resolveSpec(preset.spec).spec })),
+  };
+}
+
+function describePart({ name, summary, source, params }: PartFactory<unknown>): PartDescription {
+  const { properties = {} } = z.toJSONSchema(params);
+  return { name, summary, source, params: Object.entries(properties).map(([param, schema]) => describeParam(param, schema)) };
+}
+
+function describeParam(name: string, schema: z.core.JSONSchema._JSONSchema): ParamDescription {
+  const { description = "", default: fallback, enum: values } = typeof schema === "boolean" ? {} : schema;
+  return {
+    name,
+    summary: description,
+    default: fallback as SpecValue,
+    ...(values === undefined ? {} : { values: values.map(String) }),
+  };
+}

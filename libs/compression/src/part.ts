@@ -1,0 +1,134 @@
+/**
+ * Parts: how the kept pairs of a layer become files and come back.
+ *
+ * A part is a complete safetensors file holding a contiguous run of the layer's flat rows:
+ * the codec's tensors for them, `pos` U32 `[n]` (original positions) and `offsets` U32 `[K+1]`
+ * (rows of each head inside this part). The parts of a layer, in order, concatenate; their
+ * offsets add up. Same layer, codec and limit: same bytes (parts are content-addressed).
+ *
+ * A reader trusts nothing: tensors must be exactly the codec's, offsets and positions must
+ * form rows of the stated context, or the layer is refused with CACHE_CORRUPT.
+ *
+ * @module
+ */
+import {
+  alignedView,
+  bytesOf,
+  checkRagged,
+  decodeSafetensors,
+  encodeSafetensors,
+  KvaultError,
+  type NamedTensor,
+  type RaggedLayerKv,
+} from "@kvault/core";
+import { expectTensors } from "./codecs/expect-tensors.ts";
+import { codecFromSpec } from "./plan.ts";
+import type { Codec, RaggedLayout } from "./types.ts";
+
+/** Large enough that request overhead vanishes, small enough to retry and to hold twice. */
+export const MAX_PART_BYTES: number = 8 * 1024 * 1024;
+
+/** Room for a part's safetensors header: a few dozen tensors. */
+const HEADER_BYTES = 8 * 1024;
+
+/** What the manifest says of a layer. */
+export interface LayerShape {
+  readonly numKvHeads: number;
+  readonly headDim: number;
+  /** Context length: bound of every position. */
+  readonly seqLen: number;
+}
+
+/** Kept pairs → one or more parts of at most `maxPartBytes`, rows spread evenly; at least one, even of no rows. */
+export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number = MAX_PART_BYTES): Uint8Array[] {
+  const count = layer.position_n.length;
+  let numParts = Math.max(1, Math.ceil(partBytes(codec, layer) / maxPartBytes));
+  for (;;) {
+    const rows = Math.ceil(count / numParts);
+    const slices: RaggedLayerKv[] = [];
+    for (let start = 0; start < Math.max(count, 1); start += rows)
+      slices.push(sliceRows(layer, start, Math.min(start + rows, count)));
+    if (slices.every((slice) => partBytes(codec, slice) <= maxPartBytes)) return slices.map((slice) => encodePart(codec, slice));
+    if (rows <= 1)
+      throw new RangeError(`Cannot encode layer: one row needs ${partBytes(codec, slices[0])} bytes, limit ${maxPartBytes}`);
+    numParts++;
+  }
+}
+
+/**
+ * Parts of one layer, in order → its kept pairs. Throws INCOMPATIBLE_FORMAT for an unknown
+ * codec and CACHE_CORRUPT for bytes that are not such a layer.
+ */
+export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
+  const codec = codecFromSpec(codecSpec);
+  const { numKvHeads, headDim, seqLen } = shape;
+  const slices = parts.map((part) => decodePart(codec, part, shape));
+  const layer = slices.length === 1 ? slices[0] : joinSlices(slices, numKvHeads, headDim);
+  try {
+    checkRagged(layer, seqLen);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new KvaultError("CACHE_CORRUPT", cause.message, { cause });
+  }
+  return layer;
+}
+
+/** Rows `[start, end)` of the flat data; shares memory, offsets are its own. */
+function sliceRows(layer: RaggedLayerKv, start: number, end: number): RaggedLayerKv {
+  const { numKvHeads, headDim, position_n, key_nD, value_nD } = layer;
+  const offset = new Uint32Array(numKvHeads + 1);
+  for (let k = 0; k <= numKvHeads; k++) offset[k] = Math.min(Math.max(layer.offset[k] - start, 0), end - start);
+  return {
+    numKvHeads,
+    headDim,
+    offset,
+    position_n: position_n.subarray(start, end),
+    key_nD: key_nD.subarray(start * headDim, end * headDim),
+    value_nD: value_nD.subarray(start * headDim, end * headDim),
+  };
+}
+
+function partBytes(codec: Codec, layout: RaggedLayout): number {
+  return HEADER_BYTES + codec.encodedBytes(layout) + 4 * (layout.position_n.length + layout.offset.length);
+}
+
+function encodePart(codec: Codec, slice: RaggedLayerKv): Uint8Array {
+  const tensors = new Map<string, NamedTensor>(codec.encode(slice));
+  tensors.set("pos", { dtype: "U32", shape: [slice.position_n.length], data: bytesOf(slice.position_n) });
+  tensors.set("offsets", { dtype: "U32", shape: [slice.offset.length], data: bytesOf(slice.offset) });
+  return encodeSafetensors(tensors);
+}
+
+function decodePart(codec: Codec, part: Uint8Array, { numKvHeads, headDim }: LayerShape): RaggedLayerKv {
+  const tensors = new Map(decodeSafetensors(part).tensors);
+  const rows = new Map<string, NamedTensor>();
+  for (const name of ["pos", "offsets"]) {
+    const tensor = tensors.get(name);
+    if (tensor !== undefined) rows.set(name, tensor);
+    tensors.delete(name);
+  }
+  const count = rows.get("pos")?.shape[0] ?? 0;
+  expectTensors(rows, { pos: { dtype: "U32", shape: [count] }, offsets: { dtype: "U32", shape: [numKvHeads + 1] } });
+  const position_n = alignedView(rows.get("pos")!.data, Uint32Array);
+  const offset = alignedView(rows.get("offsets")!.data, Uint32Array);
+  const layout = { numKvHeads, headDim, offset, position_n };
+  return { ...layout, ...codec.decode(tensors, layout) };
+}
+
+function joinSlices(slices: readonly RaggedLayerKv[], numKvHeads: number, headDim: number): RaggedLayerKv {
+  let count = 0;
+  for (const slice of slices) count += slice.position_n.length;
+  const offset = new Uint32Array(numKvHeads + 1);
+  const position_n = new Uint32Array(count);
+  const key_nD = new Float32Array(count * headDim);
+  const value_nD = new Float32Array(count * headDim);
+  let row = 0;
+  for (const slice of slices) {
+    for (let k = 0; k <= numKvHeads; k++) offset[k] += slice.offset[k];
+    position_n.set(slice.position_n, row);
+    key_nD.set(slice.key_nD, row * headDim);
+    value_nD.set(slice.value_nD, row * headDim);
+    row += slice.position_n.length;
+  }
+  return { numKvHeads, headDim, offset, position_n, key_nD, value_nD };
+}

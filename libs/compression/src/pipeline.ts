@@ -1,0 +1,152 @@
+/**
+ * score → allocate → select: the only file that knows the order.
+ *
+ * Counts. `totalPairs = L·K·S`. The prefix is kept in every head; the rest is ranked:
+ * `rankedPairs = L·K·(S - prefix)`, of which exactly `keepRatio · rankedPairs`, rounded half
+ * to even, are kept. With a keep ratio of 1 nothing is scored.
+ *
+ * Memory: the scores (4 bytes a pair) and the kept positions (4 bytes a kept pair); keys and
+ * values are seen a layer at a time and never held.
+ *
+ * @module
+ */
+import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape, type RaggedLayerKv } from "@kvault/core";
+import type { CompressionPlan } from "./plan.ts";
+import { roundHalfEven } from "./round-half-even.ts";
+import type { ScorerLayer, ScoreSet } from "./types.ts";
+
+/** A context to select from; `layer(l)` is called once per layer, ascending, and its arrays may be reused after. */
+export interface ScoreSource extends KvShape {
+  readonly seqLen: number;
+  /** Leading template tokens, always kept. */
+  readonly prefixTokens: number;
+  layer(layer: number): ScorerLayer;
+}
+
+/** Which pairs of a context are kept. */
+export interface Selection extends KvShape {
+  readonly seqLen: number;
+  readonly prefixTokens: number;
+  /** `[L·K + 1]`: row (l, k) of `position_n` is `offset_LK[l·K + k] … offset_LK[l·K + k + 1]`. */
+  readonly offset_LK: Uint32Array;
+  /** Kept positions, ascending within a row. */
+  readonly position_n: Uint32Array;
+}
+
+/** A selection in numbers. */
+export interface SelectionReport {
+  readonly totalPairs: number;
+  /** Pairs that could have been evicted: all but the prefix. */
+  readonly rankedPairs: number;
+  readonly keptPairs: number;
+  readonly keptRankedPairs: number;
+  /** Kept ÷ ranked, prefix not counted; 1 where nothing was ranked. */
+  readonly keepRatio: number;
+  /** Keys and values of all pairs at 2 bytes a value. */
+  readonly rawBytesF16: number;
+  /** `[L·K]` kept pairs per layer and head, prefix included. */
+  readonly kept_LK: Uint32Array;
+}
+
+/** Scores, allocates and selects. Throws INTERNAL when a scorer gives a value that is not finite. */
+export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selection {
+  const { numLayers, numKvHeads, headDim, seqLen, prefixTokens } = source;
+  if (prefixTokens > seqLen) throw new RangeError(`Cannot select pairs: prefix of ${prefixTokens} tokens in ${seqLen}`);
+  const numRows = numLayers * numKvHeads;
+  const rankedPairs = numRows * (seqLen - prefixTokens);
+  const totalBudget = roundHalfEven(plan.keepRatio * rankedPairs);
+  const shape = { numLayers, numKvHeads, headDim, seqLen };
+  if (totalBudget === rankedPairs) return { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
+  const scores = scoreLayers(plan, source);
+  const headBudget_LK = plan.allocator.allocate(scores, prefixTokens, totalBudget);
+  const offset_LK = new Uint32Array(numRows + 1);
+  const position_n = new Uint32Array(numRows * prefixTokens + totalBudget);
+  for (let row = 0; row < numRows; row++) {
+    const score_S = scores.score_LKS.subarray(row * seqLen, (row + 1) * seqLen);
+    const kept_n = plan.selector.select(score_S, prefixTokens, headBudget_LK[row]);
+    position_n.set(kept_n, offset_LK[row]);
+    offset_LK[row + 1] = offset_LK[row] + kept_n.length;
+  }
+  return { ...shape, prefixTokens, offset_LK, position_n };
+}
+
+/** Scores of every layer, `[layer, kvHead, seq]`, all finite. */
+export function scoreLayers(plan: Pick<CompressionPlan, "scorer">, source: ScoreSource): ScoreSet {
+  const { numLayers, numKvHeads, headDim, seqLen } = source;
+  const perLayer = numKvHeads * seqLen;
+  const score_LKS = new Float32Array(numLayers * perLayer);
+  for (let l = 0; l < numLayers; l++) {
+    const score_KS = score_LKS.subarray(l * perLayer, (l + 1) * perLayer);
+    plan.scorer.score(source.layer(l), score_KS);
+    checkFinite(score_KS, l, seqLen);
+  }
+  return { numLayers, numKvHeads, headDim, seqLen, score_LKS };
+}
+
+/** Layer `layer` of a selection as the CSR offsets and positions of its own rows; `position_n` is shared. */
+export function layerRows(selection: Selection, layer: number): { offset: Uint32Array; position_n: Uint32Array } {
+  const { numKvHeads, offset_LK, position_n } = selection;
+  const first = layer * numKvHeads;
+  const start = offset_LK[first];
+  const offset = new Uint32Array(numKvHeads + 1);
+  for (let k = 0; k <= numKvHeads; k++) offset[k] = offset_LK[first + k] - start;
+  return { offset, position_n: position_n.subarray(start, offset_LK[first + numKvHeads]) };
+}
+
+/** The kept pairs of a dense layer. Shares `dense`'s memory where every pair is kept, copies otherwise. */
+export function keepRows(selection: Selection, layer: number, dense: DenseLayerKv): RaggedLayerKv {
+  const { offset, position_n } = layerRows(selection, layer);
+  const { numKvHeads, seqLen, headDim, key_KSD, value_KSD } = dense;
+  if (numKvHeads !== selection.numKvHeads || seqLen !== selection.seqLen) {
+    throw new RangeError(
+      `Cannot keep rows of layer ${layer}: selected from [${selection.numKvHeads}, ${selection.seqLen}], found [${numKvHeads}, ${seqLen}]`,
+    );
+  }
+  if (position_n.length < numKvHeads * seqLen) return gatherRagged(dense, offset, position_n);
+  return { numKvHeads, headDim, offset, position_n, key_nD: key_KSD, value_nD: value_KSD };
+}
+
+/** A selection in numbers. */
+export function reportSelection(selection: Selection): SelectionReport {
+  const { numLayers, numKvHeads, headDim, seqLen, prefixTokens, offset_LK, position_n } = selection;
+  const numRows = numLayers * numKvHeads;
+  const totalPairs = numRows * seqLen;
+  const rankedPairs = numRows * (seqLen - prefixTokens);
+  const keptRankedPairs = position_n.length - numRows * prefixTokens;
+  const kept_LK = new Uint32Array(numRows);
+  for (let row = 0; row < numRows; row++) kept_LK[row] = offset_LK[row + 1] - offset_LK[row];
+  return {
+    totalPairs,
+    rankedPairs,
+    keptPairs: position_n.length,
+    keptRankedPairs,
+    keepRatio: rankedPairs === 0 ? 1 : keptRankedPairs / rankedPairs,
+    rawBytesF16: totalPairs * headDim * 2 * 2,
+    kept_LK,
+  };
+}
+
+function everyPair(numRows: number, S: number): { offset_LK: Uint32Array; position_n: Uint32Array } {
+  const offset_LK = new Uint32Array(numRows + 1);
+  const position_n = new Uint32Array(numRows * S);
+  for (let row = 0; row < numRows; row++) {
+    offset_LK[row + 1] = (row + 1) * S;
+    for (let s = 0; s < S; s++) position_n[row * S + s] = s;
+  }
+  return { offset_LK, position_n };
+}
+
+function checkFinite(score_KS: Float32Array, layer: number, S: number): void {
+  for (let i = 0; i < score_KS.length; i++) {
+    if (score_KS[i] - score_KS[i] !== 0) {
+      const kvHead = Math.floor(i / S);
+      throw new KvaultError(
+        "INTERNAL",
+        `Cannot rank layer ${layer}: found score ${score_KS[i]} at head ${kvHead}, position ${i % S}`,
+        {
+          details: { layer, kvHead, position: i % S },
+        },
+      );
+    }
+  }
+}

@@ -1,0 +1,27 @@
+/**
+ * Every part a spec can name. Adding a method is one file and one line here: specs, the
+ * conformance tests, `kvault methods` and the documentation read these tables.
+ *
+ * @module
+ */
+import { global } from "./allocators/global.ts";
+import { uniform } from "./allocators/uniform.ts";
+import { f16 } from "./codecs/f16.ts";
+import { f32 } from "./codecs/f32.ts";
+import { int8 } from "./codecs/int8.ts";
+import { kvzip } from "./scorers/kvzip.ts";
+import { l2norm } from "./scorers/l2norm.ts";
+import { none } from "./scorers/none.ts";
+import { random } from "./scorers/random.ts";
+import { streamingLlm } from "./scorers/streaming-llm.ts";
+import { topK } from "./selectors/top-k.ts";
+import type { AllocatorFactory, CodecFactory, PartFactory, ScorerFactory, SelectorFactory } from "./types.ts";
+
+export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, l2norm, streamingLlm, random, none);
+export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform);
+export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8);
+
+function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
+  return new Map(factories.map((factory) => [factory.name, factory]));
+}
