@@ -1,2 +1,4 @@
 /** Test helpers shared by every package. @module */
-export {};
+export * from "./allclose.ts";
+export * from "./random-layer.ts";
+export * from "./similarity.ts";
