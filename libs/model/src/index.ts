@@ -9,6 +9,7 @@ export * from "./formats/gguf.ts";
 export { GgufMetadata } from "./formats/gguf-metadata.ts";
 export * from "./quant/matmul-nbits.ts";
 export * from "./quant/row-order.ts";
+export * from "./tokenizer/load-tokenizer.ts";
 export * from "./types.ts";
 export { type GraphCacheOptions, type GraphKind, prepareGraphs } from "./graph/graph-cache.ts";
 export type { Activations } from "./graph/linear.ts";
