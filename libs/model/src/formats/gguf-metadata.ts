@@ -64,7 +64,6 @@ export class GgufMetadata {
   #scalar<T extends GgufScalar>(key: string, type: "string" | "number" | "boolean", fallback: T | undefined): T {
     const entry = this.#entries.get(key);
     if (entry === undefined && fallback !== undefined) return fallback;
-    // biome-ignore lint/suspicious/useValidTypeof: `type` is one of three literals
     if (entry?.kind !== "scalar" || typeof entry.value !== type) throw this.#wrong(key, `a ${type}`, entry);
     return entry.value as T;
   }
@@ -73,7 +72,6 @@ export class GgufMetadata {
     const entry = this.#entries.get(key);
     if (entry?.kind !== "array") throw this.#wrong(key, `an array of ${type}s`, entry);
     const values = entry.decode();
-    // biome-ignore lint/suspicious/useValidTypeof: `type` is one of two literals
     if (values.length > 0 && typeof values[0] !== type) throw this.#wrong(key, `an array of ${type}s`, entry);
     return values as readonly T[];
   }
