@@ -1,0 +1,105 @@
+/**
+ * The whole job once: build a context, send every question at the same time, and measure what
+ * reading the context again would have cost.
+ *
+ * @module
+ */
+import { askQuestion } from "./ask-question.ts";
+import { followContext, submitContext } from "./build-context.ts";
+import type { GatewayClient } from "./gateway-client.ts";
+import { type QuestionReport, questionReport, type RunReport, runReport } from "./run-report.ts";
+import { createLiveLines } from "./terminal/live-lines.ts";
+import type { Terminal } from "./terminal/terminal.ts";
+import { formatBytes, formatCount, formatSeconds } from "./terminal/units.ts";
+
+export interface Job {
+  readonly model: string;
+  readonly text: string;
+  /** Preset or spec. */
+  readonly method: string;
+  /** Absent: as the method says. */
+  readonly keepRatio?: number;
+  readonly questions: readonly string[];
+  readonly maxTokens: number;
+  /** What the answer to question i has to be, when that is known. */
+  readonly expected?: readonly string[];
+  /** Judges an answer; needed with `expected`. */
+  readonly isCorrect?: (answer: string, expected: string) => boolean;
+}
+
+/** Read before the measurement, so that starting the reading session is not counted. */
+const WARM_UP_TEXT = "A short text, read once.";
+
+export async function runJob(gateway: GatewayClient, job: Job, terminal: Terminal, signal: AbortSignal): Promise<RunReport> {
+  const { model, text, method, keepRatio } = job;
+  const name = await submitContext(
+    gateway,
+    {
+      model,
+      content: { content: { case: "text", value: text } },
+      compression: { spec: method, keepRatio: keepRatio ?? 0 },
+    },
+    signal,
+  );
+  const context = await followContext(gateway, name, { progress: terminal.progress, signal });
+  const { report } = context;
+  if (report !== undefined) {
+    const factor = Number(report.rawBytesF16) / Math.max(1, Number(report.storedBytes));
+    terminal.note(
+      `stored     ${formatCount(Number(report.keptPairs))} of ${formatCount(Number(report.totalPairs))} KV pairs, ` +
+        `${formatBytes(Number(report.storedBytes))} instead of ${formatBytes(Number(report.rawBytesF16))} (${factor.toFixed(1)}× smaller)`,
+    );
+  }
+  const questions = await askAll(gateway, name, job, terminal, signal);
+  terminal.note("reading the whole text again for one question, to compare …");
+  const reprefillTtftMs = await measureReprefill(gateway, job, signal);
+  terminal.note(`read again ${formatSeconds(reprefillTtftMs / 1000)} to the first token`);
+  return runReport(context, reprefillTtftMs, questions);
+}
+
+async function askAll(
+  gateway: GatewayClient,
+  name: string,
+  job: Job,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<QuestionReport[]> {
+  const { questions, maxTokens, expected, isCorrect } = job;
+  terminal.note(`asking     ${questions.length === 1 ? "1 question" : `${questions.length} questions at the same time`}`);
+  const lines = createLiveLines(terminal.stderr, questions.length);
+  return await Promise.all(
+    questions.map(async (question, index) => {
+      let soFar = "";
+      const request = { source: { case: "context" as const, value: name }, question, limits: { maxTokens } };
+      const asked = await askQuestion(gateway, request, {
+        signal,
+        onText: (piece) => {
+          soFar += piece;
+          lines.set(index, `  ${question} ${soFar}`);
+        },
+      });
+      const wanted = expected?.[index];
+      const verdict =
+        wanted === undefined ? undefined : { value: wanted, correct: isCorrect?.(asked.answer.text, wanted) ?? false };
+      const mark = verdict === undefined ? " " : verdict.correct ? "✓" : "✗";
+      lines.finish(index, `${mark} ${question} ${asked.answer.text.trim()} (${formatSeconds(asked.ttftMs / 1000)})`);
+      return questionReport(question, asked, verdict);
+    }),
+  );
+}
+
+/** Time to first token when nothing is stored: the text is read for this one question. */
+async function measureReprefill(gateway: GatewayClient, job: Job, signal: AbortSignal): Promise<number> {
+  const ask = (text: string): ReturnType<typeof askQuestion> =>
+    askQuestion(
+      gateway,
+      {
+        source: { case: "inline", value: { model: job.model, content: { content: { case: "text", value: text } } } },
+        question: job.questions[0] ?? "",
+        limits: { maxTokens: 1 },
+      },
+      { signal },
+    );
+  await ask(WARM_UP_TEXT);
+  return (await ask(job.text)).ttftMs;
+}
