@@ -83,6 +83,7 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
   const header = parseHeader(bytes.subarray(8, dataStart));
   const dataBytes = bytes.byteLength - dataStart;
   const tensors = new Map<string, NamedTensor>();
+  const spans: [begin: number, end: number][] = [];
   let metadata: Record<string, string> = {};
   const entries = Object.entries(header);
   if (entries.length > MAX_TENSORS + 1) throw corrupt(`${entries.length} tensors, limit ${MAX_TENSORS}`);
@@ -93,7 +94,9 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
     }
     const { dtype, shape, begin, end } = checkEntry(name, entry, dataBytes);
     tensors.set(name, { dtype, shape, data: bytes.subarray(dataStart + begin, dataStart + end) });
+    spans.push([begin, end]);
   }
+  checkCoverage(spans, dataBytes);
   return { tensors, metadata };
 }
 
@@ -137,6 +140,17 @@ function checkEntry(
     throw corrupt(`tensor "${name}" spans ${begin}..${end} of ${dataBytes} bytes, needs ${expected}`);
   }
   return { dtype: dtype as Dtype, shape, begin, end };
+}
+
+/** The format allows neither holes nor overlaps nor a tail, so a damaged header length cannot shift the data. */
+function checkCoverage(spans: [begin: number, end: number][], dataBytes: number): void {
+  spans.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  let covered = 0;
+  for (const [begin, end] of spans) {
+    if (begin !== covered) throw corrupt(`tensors leave a hole or overlap at byte ${Math.min(begin, covered)} of the data`);
+    covered = end;
+  }
+  if (covered !== dataBytes) throw corrupt(`tensors end at byte ${covered} of ${dataBytes}`);
 }
 
 function isCountArray(value: unknown): value is number[] {
