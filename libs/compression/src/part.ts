@@ -39,8 +39,14 @@ export interface LayerShape {
   readonly seqLen: number;
 }
 
-/** Kept pairs → one or more parts of at most `maxPartBytes`, rows spread evenly; at least one, even of no rows. */
+/**
+ * Kept pairs → one or more parts of at most `maxPartBytes`, rows spread evenly; at least one,
+ * even of no rows. Throws INTERNAL for a value that is not finite: stored, it would turn every
+ * answer into NaN.
+ */
 export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number = MAX_PART_BYTES): Uint8Array[] {
+  checkFinite("key", layer.key_nD);
+  checkFinite("value", layer.value_nD);
   const count = layer.position_n.length;
   let numParts = Math.max(1, Math.ceil(partBytes(codec, layer) / maxPartBytes));
   for (;;) {
@@ -60,7 +66,11 @@ export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: nu
  * codec and CACHE_CORRUPT for bytes that are not such a layer.
  */
 export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
-  const codec = codecFromSpec(codecSpec);
+  return decodeParts(codecFromSpec(codecSpec), parts, shape);
+}
+
+/** {@link decodeLayer} with the codec at hand. */
+export function decodeParts(codec: Codec, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
   const { numKvHeads, headDim, seqLen } = shape;
   const slices = parts.map((part) => decodePart(codec, part, shape));
   const layer = slices.length === 1 ? slices[0] : joinSlices(slices, numKvHeads, headDim);
@@ -71,6 +81,12 @@ export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], sha
     throw new KvaultError("CACHE_CORRUPT", cause.message, { cause });
   }
   return layer;
+}
+
+function checkFinite(what: "key" | "value", data_nD: Float32Array): void {
+  for (let i = 0; i < data_nD.length; i++) {
+    if (data_nD[i] - data_nD[i] !== 0) throw new KvaultError("INTERNAL", `Cannot encode layer: found ${what} ${data_nD[i]}`);
+  }
 }
 
 /** Rows `[start, end)` of the flat data; shares memory, offsets are its own. */

@@ -89,7 +89,7 @@ export interface Allocator {
   allocate(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array;
 }
 
-/** Picks positions of one head. */
+/** Picks positions of one head. Every selector has a parameter `keep`, its {@link Selector.keepRatio}. */
 export interface Selector {
   /** Fraction of ranked pairs kept, in (0, 1]. */
   readonly keepRatio: number;
@@ -104,7 +104,7 @@ export interface Selector {
 export interface Codec {
   /** No decoded value is further from the original than this times the largest magnitude of its tensor; 0: lossless. */
   readonly maxRelativeError: number;
-  /** Tensors for keys and values, by name; never `pos` or `offsets`. */
+  /** Tensors for finite keys and values, by name; never `pos` or `offsets`. Same layer, same bytes. */
   encode(layer: RaggedLayerKv): Map<string, NamedTensor>;
   /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
   decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): { key_nD: Float32Array; value_nD: Float32Array };

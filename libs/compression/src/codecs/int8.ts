@@ -80,12 +80,11 @@ function putQuantised(
     let max = Number.NEGATIVE_INFINITY;
     for (let i = base; i < base + D; i++) {
       const x = source_nD[i];
-      if (!(x - x === 0)) throw beyondRange(name, x);
       if (x < min) min = x;
       if (x > max) max = x;
     }
     const half = f16Up((max - min) / TOP_CODE);
-    if (half >= 0x7c00) throw beyondRange(name, max - min);
+    if (half >= 0x7c00) throw rangeTooWide(name, max - min);
     const scale = numberFromF16(half);
     scale_n[row] = half;
     zero_n[row] = min;
@@ -117,9 +116,9 @@ function f16Up(value: number): number {
   return numberFromF16(half) < value ? half + 1 : half;
 }
 
-function beyondRange(name: "k" | "v", found: number): KvaultError {
-  const what = name === "k" ? "key" : "value";
-  return new KvaultError("SPEC_INVALID", `Cannot store ${what} as int8: found a value or range of ${found}`, {
-    details: { codec: "int8", found: String(found) },
+function rangeTooWide(name: "k" | "v", range: number): KvaultError {
+  const what = name === "k" ? "keys" : "values";
+  return new KvaultError("SPEC_INVALID", `Cannot store ${what} as int8: found a row spanning ${range}`, {
+    details: { codec: "int8", found: String(range) },
   });
 }
