@@ -11,8 +11,9 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw abortError(signal);
 }
 
-/** The typed error for an aborted `signal`. */
+/** The typed error for an aborted `signal`: its reason when that is ours. */
 export function abortError(signal: AbortSignal): KvaultError {
+  if (signal.reason instanceof KvaultError) return signal.reason;
   const known = toKvaultError(signal.reason);
   return known.code === "INTERNAL" ? new KvaultError("CANCELLED", "Request was cancelled", { cause: signal.reason }) : known;
 }

@@ -135,5 +135,8 @@ export function toKvaultError(error: unknown): KvaultError {
     return new KvaultError("CANCELLED", "Request was cancelled", { cause: error });
   }
   const message = error instanceof Error ? error.message : String(error);
+  if (error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT")) {
+    return new KvaultError("STORE_FULL", message, { details: { errno: error.code }, cause: error });
+  }
   return new KvaultError("INTERNAL", message, { cause: error });
 }

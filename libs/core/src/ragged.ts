@@ -80,17 +80,22 @@ export function checkRagged(layer: RaggedLayerKv, seqLen: number): void {
   }
 }
 
-/** Gathers `position_n` (ragged by `offset`) out of a dense layer. */
+/** Gathers `position_n` (ragged by `offset`) out of a dense layer. RangeError on a position beyond it. */
 export function gatherRagged(dense: DenseLayerKv, offset: Uint32Array, position_n: Uint32Array): RaggedLayerKv {
-  const { numKvHeads, seqLen, headDim } = dense;
+  const { numKvHeads, seqLen, headDim, key_KSD, value_KSD } = dense;
   const key_nD = new Float32Array(position_n.length * headDim);
   const value_nD = new Float32Array(position_n.length * headDim);
   for (let k = 0; k < numKvHeads; k++) {
     const end = offset[k + 1] as number;
     for (let i = offset[k] as number; i < end; i++) {
-      const from = (k * seqLen + (position_n[i] as number)) * headDim;
-      key_nD.set(dense.key_KSD.subarray(from, from + headDim), i * headDim);
-      value_nD.set(dense.value_KSD.subarray(from, from + headDim), i * headDim);
+      const position = position_n[i] as number;
+      if (position >= seqLen) throw new RangeError(`Cannot gather position ${position} of head ${k}: layer has ${seqLen}`);
+      const from = (k * seqLen + position) * headDim;
+      const to = i * headDim;
+      for (let d = 0; d < headDim; d++) {
+        key_nD[to + d] = key_KSD[from + d] as number;
+        value_nD[to + d] = value_KSD[from + d] as number;
+      }
     }
   }
   return { numKvHeads, headDim, offset, position_n, key_nD, value_nD };

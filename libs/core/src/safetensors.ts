@@ -1,10 +1,11 @@
 /**
  * Safetensors: named tensors in one byte string that any reader of the format opens.
  *
- * Layout: u64 little-endian header length, JSON header, data. We write tensors in name
- * order, the header padded with spaces so that data starts 64-byte aligned, so the same
- * tensors always give the same bytes (parts are content-addressed). The reader trusts no
- * number: lengths, counts, dtypes, shapes and spans are checked before a view is made.
+ * Layout: u64 little-endian header length, JSON header, data. We write wide elements before
+ * narrow ones, then by name, and pad the header with spaces so that data starts 64-byte
+ * aligned: every tensor is aligned to its element, and the same tensors always give the same
+ * bytes (parts are content-addressed). The reader trusts no number: lengths, counts, dtypes,
+ * shapes and spans are checked before a view is made, and the spans must tile the data.
  *
  * Format: https://github.com/huggingface/safetensors (format section).
  *
@@ -29,6 +30,7 @@ export interface SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+const METADATA = "__metadata__";
 const ALIGNMENT = 64;
 /** Reference readers refuse headers above 100 MB; ours hold dozens of tensors. */
 const MAX_HEADER_BYTES = 16 * 1024 * 1024;
@@ -40,10 +42,12 @@ export function encodeSafetensors(
   tensors: ReadonlyMap<string, NamedTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  if (tensors.has(METADATA)) throw new RangeError(`Cannot encode tensor "${METADATA}": the name is reserved`);
   const names = [...tensors.keys()].sort();
-  const header: Record<string, unknown> = {};
+  names.sort((a, b) => elementBytes(tensors, b) - elementBytes(tensors, a)); // stable: names stay in order
+  const header: [name: string, entry: unknown][] = [];
   const metadataNames = Object.keys(metadata).sort();
-  if (metadataNames.length > 0) header["__metadata__"] = Object.fromEntries(metadataNames.map((name) => [name, metadata[name]]));
+  if (metadataNames.length > 0) header.push([METADATA, Object.fromEntries(metadataNames.map((name) => [name, metadata[name]]))]);
   let end = 0;
   for (const name of names) {
     const { dtype, shape, data } = tensors.get(name) as NamedTensor;
@@ -53,10 +57,10 @@ export function encodeSafetensors(
         `Cannot encode tensor "${name}": ${dtype} [${shape.join(", ")}] is ${expected} bytes, found ${data.byteLength}`,
       );
     }
-    header[name] = { dtype, shape, data_offsets: [end, end + data.byteLength] };
+    header.push([name, { dtype, shape, data_offsets: [end, end + data.byteLength] }]);
     end += data.byteLength;
   }
-  const json = Buffer.from(JSON.stringify(header), "utf8");
+  const json = Buffer.from(JSON.stringify(Object.fromEntries(header)), "utf8");
   const headerBytes = Math.ceil((8 + json.byteLength) / ALIGNMENT) * ALIGNMENT - 8;
   const out = new Uint8Array(8 + headerBytes + end);
   new DataView(out.buffer).setBigUint64(0, BigInt(headerBytes), true);
@@ -88,7 +92,7 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
   const entries = Object.entries(header);
   if (entries.length > MAX_TENSORS + 1) throw corrupt(`${entries.length} tensors, limit ${MAX_TENSORS}`);
   for (const [name, entry] of entries) {
-    if (name === "__metadata__") {
+    if (name === METADATA) {
       metadata = checkMetadata(entry);
       continue;
     }
@@ -108,7 +112,7 @@ export function elementCount(shape: readonly number[]): number {
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   let header: unknown;
   try {
-    header = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("utf8"));
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes));
   } catch (cause) {
     throw corrupt("header is not JSON", cause);
   }
@@ -117,7 +121,12 @@ function parseHeader(bytes: Uint8Array): Record<string, unknown> {
 }
 
 function checkMetadata(entry: unknown): Record<string, string> {
-  if (typeof entry !== "object" || entry === null || Object.values(entry).some((value) => typeof value !== "string")) {
+  if (
+    typeof entry !== "object" ||
+    entry === null ||
+    Array.isArray(entry) ||
+    Object.values(entry).some((value) => typeof value !== "string")
+  ) {
     throw corrupt("metadata is not a map of strings");
   }
   return entry as Record<string, string>;
@@ -151,6 +160,10 @@ function checkCoverage(spans: [begin: number, end: number][], dataBytes: number)
     covered = end;
   }
   if (covered !== dataBytes) throw corrupt(`tensors end at byte ${covered} of ${dataBytes}`);
+}
+
+function elementBytes(tensors: ReadonlyMap<string, NamedTensor>, name: string): number {
+  return DTYPE_BYTES[(tensors.get(name) as NamedTensor).dtype];
 }
 
 function isCountArray(value: unknown): value is number[] {
