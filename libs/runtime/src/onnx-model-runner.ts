@@ -5,9 +5,9 @@
  *
  * @module
  */
-import { KvaultError } from "@kvault/core";
+import { type DenseLayerKv, KvaultError } from "@kvault/core";
 import {
-  checkIdentity,
+  type Activations,
   type ContextPrompt,
   type GraphKind,
   identityOf,
@@ -15,26 +15,139 @@ import {
   type ModelConfig,
   type ModelIdentity,
   openGguf,
-  parseConfig,
+  parseModelConfig,
   prepareGraphs,
-  type PromptBuilder,
-  type TokenDecoder,
 } from "@kvault/model";
-import type { RepeatPass } from "@kvault/compression";
-import type { ModelRunner, PrefilledContext, ResidentContext, RunOptions, StepBatch } from "./model-runner.ts";
+import type { ModelRunner, PrefilledContext, RunOptions } from "./model-runner.ts";
 import { appendTokens, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
-import { ContextTensors } from "./resident-context.ts";
+import type { ContextTensors } from "./resident-context.ts";
 import { f32Tensor, openSession, type Session } from "./session.ts";
 import { SharedContextBatch } from "./step-batch.ts";
 import { TokenCache } from "./token-cache.ts";
 
 export interface ModelRunnerOptions {
-  /** GGUF file, already verified. */
+  /** GGUF file, verified by the hub. */
   readonly modelPath: string;
   readonly weightsSha256: string;
   /** Generated graphs live here. */
   readonly cacheDir: string;
   readonly numThreads: number;
-  readonly activations: "int8" | "f32";
+  readonly activations: Activations;
+  /** What the catalogue pinned; a file that says otherwise is refused. */
+  readonly expectedIdentity?: ModelIdentity;
+  readonly signal?: AbortSignal;
+}
+
+/** Opens a model; the first time on a machine converts its weights (seconds). */
+export async function openModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
+  const { modelPath, weightsSha256, cacheDir, numThreads, activations, expectedIdentity, signal } = options;
+  const gguf = await openGguf(modelPath);
+  try {
+    const config = parseModelConfig(gguf);
+    const identity = identityOf(gguf, config, weightsSha256);
+    if (expectedIdentity !== undefined) checkIdentity(identity, expectedIdentity);
+    const { prompts, tokens } = loadTokenizer(gguf);
+    const graphs = await prepareGraphs(gguf, config, {
+      cacheDir,
+      weightsSha256,
+      activations,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const sessions = new SessionSet(graphs, numThreads);
+    return {
+      config,
+      identity,
+      prompts,
+      tokens,
+      async prefill(prompt, runOptions = {}) {
+        const context = new TokenCacheContext(config, prompt);
+        await context.fill(await sessions.get("prefill"), runOptions);
+        return context;
+      },
+      async repeatPass(context, pass, runOptions = {}) {
+        const { cache, prompt } = context as TokenCacheContext;
+        return runRepeatPass(await sessions.get("repeat"), config, cache, prompt, prompts, pass, runOptions);
+      },
+      openStepBatch: (context) => new SharedContextBatch(() => sessions.get("step"), config, context as ContextTensors),
+      close: () => sessions.close(),
+    };
+  } finally {
+    await gguf.close();
+  }
+}
+
+/** One session per graph kind, loaded at first use. */
+class SessionSet {
+  private readonly graphs: Readonly<Record<GraphKind, string>>;
+  private readonly numThreads: number;
+  private readonly sessions = new Map<GraphKind, Promise<Session>>();
+  private closed = false;
+
+  constructor(graphs: Readonly<Record<GraphKind, string>>, numThreads: number) {
+    this.graphs = graphs;
+    this.numThreads = numThreads;
+  }
+
+  get(kind: GraphKind): Promise<Session> {
+    if (this.closed) throw new KvaultError("CLOSED", "Cannot run model: it is closed");
+    let session = this.sessions.get(kind);
+    if (session === undefined) {
+      session = openSession(this.graphs[kind], { numThreads: this.numThreads });
+      session.catch(() => this.sessions.delete(kind));
+      this.sessions.set(kind, session);
+    }
+    return session;
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    for (const session of this.sessions.values()) await (await session).close();
+    this.sessions.clear();
+  }
+}
+
+class TokenCacheContext implements PrefilledContext {
+  readonly prompt: ContextPrompt;
+  readonly seqLen: number;
+  readonly cache: TokenCache;
+  readonly lastLogits_V: Float32Array;
+
+  constructor(config: ModelConfig, prompt: ContextPrompt) {
+    this.prompt = prompt;
+    this.seqLen = prompt.prefixIds.length + prompt.contextIds.length;
+    this.cache = new TokenCache(config, this.seqLen);
+    this.lastLogits_V = new Float32Array(config.vocabSize);
+  }
+
+  async fill(session: Session, options: RunOptions): Promise<void> {
+    const ids = new Int32Array(this.seqLen);
+    ids.set(this.prompt.prefixIds);
+    ids.set(this.prompt.contextIds, this.prompt.prefixIds.length);
+    const outputs = { logits: f32Tensor(this.lastLogits_V, [1, this.lastLogits_V.length]) };
+    await appendTokens(session, this.cache, ids, PREFILL_CHUNK_TOKENS, options, () => ({ inputs: {}, outputs }));
+  }
+
+  layer(layer: number): DenseLayerKv {
+    return this.cache.dense(layer, this.seqLen);
+  }
+
+  release(): void {
+    this.cache.release();
+  }
+}
+
+function checkIdentity(found: ModelIdentity, expected: ModelIdentity): void {
+  for (const field of Object.keys(expected) as (keyof ModelIdentity)[]) {
+    if (found[field] !== expected[field]) {
+      throw new KvaultError(
+        "INCOMPATIBLE_MODEL",
+        `Cannot use model: ${field} is "${found[field]}", expected "${expected[field]}"`,
+        {
+          details: { field, found: found[field], expected: expected[field] },
+        },
+      );
+    }
+  }
 }

@@ -10,8 +10,8 @@
  * @module
  */
 import { planRepeat, type RepeatPass } from "@kvault/compression";
-import type { ModelConfig } from "@kvault/model";
-import type { ModelRunner, RunOptions } from "./model-runner.ts";
+import type { ContextPrompt, ModelConfig, PromptBuilder } from "@kvault/model";
+import type { RunOptions } from "./model-runner.ts";
 import { appendTokens } from "./prefill.ts";
 import { f32Tensor, i64Tensor, type Session, type Tensors } from "./session.ts";
 import type { TokenCache } from "./token-cache.ts";
@@ -27,15 +27,20 @@ export async function runRepeatPass(
   session: Session,
   config: ModelConfig,
   cache: TokenCache,
-  prefixTokens: number,
-  contextIds: Int32Array,
-  prompts: ModelRunner["prompts"],
+  { prefixIds, contextIds }: ContextPrompt,
+  prompts: PromptBuilder,
   pass: RepeatPass,
   options: RunOptions,
 ): Promise<Float32Array[]> {
   const { numLayers, numKvHeads } = config;
   const seqLen = cache.length;
-  const chunks = planRepeat(pass, { contextIds, prefixTokens, postfixIds: prompts.postfixIds, encode: (text) => prompts.encode(text) });
+  const prefixTokens = prefixIds.length;
+  const chunks = planRepeat(pass, {
+    contextIds,
+    prefixTokens,
+    postfixIds: prompts.postfixIds,
+    encode: (text) => prompts.encode(text),
+  });
   const totalTokens = chunks.reduce((sum, chunk) => sum + chunk.inputIds.length, 0);
   const score_L = Array.from({ length: numLayers }, () => new Float32Array(numKvHeads * seqLen));
   cache.reserve(seqLen + Math.max(...chunks.map((chunk) => chunk.inputIds.length)));

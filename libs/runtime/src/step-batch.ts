@@ -20,15 +20,16 @@ interface Sequence extends StepSequence {
 }
 
 export class SharedContextBatch implements StepBatch {
-  private readonly session: Session;
+  private readonly openSession: () => Promise<Session>;
   private readonly config: ModelConfig;
   private readonly context: ContextTensors;
   private readonly slots: SuffixSlots;
   private readonly sequences: Sequence[] = [];
   private closed = false;
 
-  constructor(session: Session, config: ModelConfig, context: ContextTensors) {
-    this.session = session;
+  /** `openSession` gives the step session, loading it at the first run; the caller closes it. */
+  constructor(openSession: () => Promise<Session>, config: ModelConfig, context: ContextTensors) {
+    this.openSession = openSession;
     this.config = config;
     this.context = context;
     this.slots = new SuffixSlots(config);
@@ -87,7 +88,8 @@ export class SharedContextBatch implements StepBatch {
         outputs[`${name}.${layer}`] = f32Tensor(rows, [B, T, kvSize]);
       }
     }
-    await this.session.run(
+    const session = await this.openSession();
+    await session.run(
       {
         ...this.tokenInputs(bySlot, T),
         suffixMask: f32Tensor(this.suffixMask(slots, counts, T, S), [B, 1, T, S + T]),

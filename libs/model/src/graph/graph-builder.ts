@@ -90,7 +90,12 @@ export class GraphBuilder {
   /** An int64 scalar. */
   scalarInt(value: number): Value {
     const name = `int_${String(value).replace("-", "m")}`;
-    this.initializers.set(name, { name, dims: [], dataType: DATA_TYPE.i64, rawData: new Uint8Array(BigInt64Array.of(BigInt(value)).buffer) });
+    this.initializers.set(name, {
+      name,
+      dims: [],
+      dataType: DATA_TYPE.i64,
+      rawData: new Uint8Array(BigInt64Array.of(BigInt(value)).buffer),
+    });
     return name;
   }
 

@@ -149,7 +149,10 @@ async function checkWeightsSize(folder: string, weights: WeightsIndex): Promise<
   const expected = Math.max(...Object.values(weights.tensors).map((tensor) => tensor.byteOffset + tensor.byteLength));
   const { size } = await stat(join(folder, WEIGHTS_FILE));
   if (size !== expected) {
-    throw new KvaultError("MODEL_CORRUPT", `Cannot use generated weights: ${size} bytes where ${expected} were written; delete "${folder}"`);
+    throw new KvaultError(
+      "MODEL_CORRUPT",
+      `Cannot use generated weights: ${size} bytes where ${expected} were written; delete "${folder}"`,
+    );
   }
 }
 

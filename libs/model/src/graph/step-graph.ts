@@ -56,7 +56,14 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
     graph.nodeWithOutputs("Split", [value, sizes], names, { axis });
   const heads = Array.from({ length: numKvHeads }, (_, head) => head);
   const perHead = (value: Value, size: number, axis: number, prefix: string): readonly Value[] =>
-    numKvHeads === 1 ? [value] : split(value, graph.ints(...heads.map(() => size)), axis, heads.map((head) => `${prefix}.${head}`));
+    numKvHeads === 1
+      ? [value]
+      : split(
+          value,
+          graph.ints(...heads.map(() => size)),
+          axis,
+          heads.map((head) => `${prefix}.${head}`),
+        );
 
   const attend = (layer: number, q: Value, k: Value, v: Value): Value => {
     const newKey = graph.nodeWithOutputs("Identity", [k], [`newKey.${layer}`])[0] as Value;
