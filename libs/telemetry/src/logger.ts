@@ -54,6 +54,6 @@ export function createLogger(options: LoggerOptions): Logger {
       serializers: { err: stdSerializers.err },
       redact: { paths, censor: "[redacted]" },
     },
-    options.destination ?? pino.destination({ fd: 2, sync: false }),
+    options.destination ?? pino.destination(2),
   );
 }
