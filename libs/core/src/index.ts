@@ -9,6 +9,7 @@ export * from "./align.ts";
 export * from "./digest.ts";
 export * from "./errors.ts";
 export * from "./f16.ts";
+export * from "./latest.ts";
 export * from "./ragged.ts";
 export * from "./rng.ts";
 export * from "./safetensors.ts";

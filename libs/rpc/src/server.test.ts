@@ -157,7 +157,12 @@ describe("startServer() and createClient()", () => {
 
   test("a request id that does not look like one is replaced", async () => {
     const seen: string[] = [];
-    const { client } = await serve({ unary: async (_, call) => ({ text: (seen.push(call.requestId), "") }) });
+    const { client } = await serve({
+      unary: async (_, call) => {
+        seen.push(call.requestId);
+        return {};
+      },
+    });
     await client.unary({}, { requestId: "has spaces" });
     await client.unary({});
     expect(seen).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/), expect.stringMatching(/^[0-9a-f-]{36}$/)]);
@@ -400,7 +405,10 @@ describe("close()", () => {
     const statuses: string[] = [];
     stream.on("error", () => undefined);
     await new Promise<void>((resolve) =>
-      stream.on("data", ({ status }: { status: string }) => (statuses.push(status), resolve())),
+      stream.on("data", ({ status }: { status: string }) => {
+        statuses.push(status);
+        resolve();
+      }),
     );
     const startMs = Date.now();
     await Promise.all([server.close(), server.close()]);
