@@ -66,7 +66,9 @@ export function checkRagged(layer: RaggedLayerKv, seqLen: number): void {
   for (let k = 0; k < numKvHeads; k++) {
     const start = offset[k] as number;
     const end = offset[k + 1] as number;
-    if (end < start) throw new RangeError(`Cannot read ragged layer: offsets fall at head ${k}`);
+    if (end < start || end > count) {
+      throw new RangeError(`Cannot read ragged layer: head ${k} spans ${start}..${end} of ${count}`);
+    }
     let previous = -1;
     for (let i = start; i < end; i++) {
       const position = position_n[i] as number;
