@@ -50,9 +50,9 @@ export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: nu
   const count = layer.position_n.length;
   let numParts = Math.max(1, Math.ceil(partBytes(codec, layer) / maxPartBytes));
   for (;;) {
-    const rows = Math.ceil(count / numParts);
+    const rows = Math.max(1, Math.ceil(count / numParts));
     const slices: RaggedLayerKv[] = [];
-    for (let start = 0; start < Math.max(count, 1); start += rows)
+    for (let start = 0; start < Math.max(1, count); start += rows)
       slices.push(sliceRows(layer, start, Math.min(start + rows, count)));
     if (slices.every((slice) => partBytes(codec, slice) <= maxPartBytes)) return slices.map((slice) => encodePart(codec, slice));
     if (rows <= 1)

@@ -1,0 +1,107 @@
+/**
+ * What every allocator must satisfy.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import type { Rng } from "@kvault/core";
+import type { Allocator, AllocatorFactory, ScoreSet } from "../types.ts";
+import { type ConformanceCheck, createDefault, factoryChecks, gridValues, rngOf } from "./check.ts";
+
+/** [layers, kvHeads, seq, protected, levels of the scores]: few levels make ties, one makes nothing but. */
+const SIZES: readonly (readonly [number, number, number, number, number])[] = [
+  [1, 1, 1, 0, 8],
+  [2, 3, 17, 4, 1000],
+  [3, 2, 40, 0, 3],
+  [4, 1, 9, 2, 1],
+  [2, 2, 6, 6, 8],
+  [5, 4, 64, 24, 1 << 20],
+];
+
+/** Checks of one allocator at its default parameters. */
+export function allocatorConformance(factory: AllocatorFactory): ConformanceCheck[] {
+  const check = (name: string, run: (allocator: Allocator, rng: Rng) => void): ConformanceCheck => ({
+    name,
+    run: () => run(createDefault(factory), rngOf(name)),
+  });
+  return [
+    ...factoryChecks(factory),
+    check("hands out exactly the total, one count per layer and head", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const headBudget_LK = allocator.allocate(scores, protectedTokens, total);
+        assert.equal(headBudget_LK.length, scores.numLayers * scores.numKvHeads);
+        assert.equal(sum(headBudget_LK), total);
+      });
+    }),
+    check("gives no head more pairs than it has ranked", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const headBudget_LK = allocator.allocate(scores, protectedTokens, total);
+        assert.ok(headBudget_LK.every((budget) => budget <= scores.seqLen - protectedTokens));
+      });
+    }),
+    check("takes from no head when the total grows", (allocator, rng) => {
+      for (const sizes of SIZES) {
+        const { scores, protectedTokens, ranked } = randomScores(rng, sizes);
+        let smaller = allocator.allocate(scores, protectedTokens, 0);
+        for (let total = 1; total <= ranked; total++) {
+          const larger = allocator.allocate(scores, protectedTokens, total);
+          assert.ok(
+            smaller.every((budget, row) => budget <= larger[row]),
+            `a head lost a pair at ${total} of ${ranked}`,
+          );
+          smaller = larger;
+        }
+      }
+    }),
+    check("gives the same counts for the same scores and leaves them as they were", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const before = Float32Array.from(scores.score_LKS);
+        const first = allocator.allocate(scores, protectedTokens, total);
+        assert.deepEqual(allocator.allocate(scores, protectedTokens, total), first);
+        assert.deepEqual(scores.score_LKS, before);
+      });
+    }),
+    check("ignores the scores of protected positions", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const disturbed = Float32Array.from(scores.score_LKS);
+        for (let i = 0; i < disturbed.length; i++) if (i % scores.seqLen < protectedTokens) disturbed[i] = 100 * rng.next() - 50;
+        assert.deepEqual(
+          allocator.allocate({ ...scores, score_LKS: disturbed }, protectedTokens, total),
+          allocator.allocate(scores, protectedTokens, total),
+        );
+      });
+    }),
+    check("refuses a total above what is ranked", (allocator, rng) => {
+      const { scores, protectedTokens, ranked } = randomScores(rng, SIZES[1]);
+      assert.throws(() => allocator.allocate(scores, protectedTokens, ranked + 1), RangeError);
+    }),
+  ];
+}
+
+function forEachTotal(rng: Rng, run: (scores: ScoreSet, protectedTokens: number, total: number) => void): void {
+  for (const sizes of SIZES) {
+    const { scores, protectedTokens, ranked } = randomScores(rng, sizes);
+    for (const total of new Set([0, 1, ranked >> 1, rng.below(ranked + 1), ranked - 1, ranked])) {
+      if (total >= 0 && total <= ranked) run(scores, protectedTokens, total);
+    }
+  }
+}
+
+function randomScores(
+  rng: Rng,
+  [numLayers, numKvHeads, seqLen, protectedTokens, levels]: (typeof SIZES)[number],
+): { scores: ScoreSet; protectedTokens: number; ranked: number } {
+  const numRows = numLayers * numKvHeads;
+  const score_LKS = gridValues(rng, numRows * seqLen, levels);
+  return {
+    scores: { numLayers, numKvHeads, headDim: 4, seqLen, score_LKS },
+    protectedTokens,
+    ranked: numRows * (seqLen - protectedTokens),
+  };
+}
+
+function sum(counts: Uint32Array): number {
+  let total = 0;
+  for (let i = 0; i < counts.length; i++) total += counts[i];
+  return total;
+}
