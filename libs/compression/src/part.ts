@@ -47,18 +47,7 @@ export interface LayerShape {
 export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number = MAX_PART_BYTES): Uint8Array[] {
   checkFinite("key", layer.key_nD);
   checkFinite("value", layer.value_nD);
-  const count = layer.position_n.length;
-  let numParts = Math.max(1, Math.ceil(partBytes(codec, layer) / maxPartBytes));
-  for (;;) {
-    const rows = Math.max(1, Math.ceil(count / numParts));
-    const slices: RaggedLayerKv[] = [];
-    for (let start = 0; start < Math.max(1, count); start += rows)
-      slices.push(sliceRows(layer, start, Math.min(start + rows, count)));
-    if (slices.every((slice) => partBytes(codec, slice) <= maxPartBytes)) return slices.map((slice) => encodePart(codec, slice));
-    if (rows <= 1)
-      throw new RangeError(`Cannot encode layer: one row needs ${partBytes(codec, slices[0])} bytes, limit ${maxPartBytes}`);
-    numParts++;
-  }
+  return splitRows(codec, layer, maxPartBytes).map((slice) => encodePart(codec, slice));
 }
 
 /**
@@ -89,9 +78,26 @@ function checkFinite(what: "key" | "value", data_nD: Float32Array): void {
   }
 }
 
-/** Rows `[start, end)` of the flat data; shares memory, offsets are its own. */
-function sliceRows(layer: RaggedLayerKv, start: number, end: number): RaggedLayerKv {
+/** The fewest even runs of rows that all fit; one of no rows where there are none. */
+function splitRows(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number): RaggedLayerKv[] {
+  const count = Math.max(1, layer.position_n.length);
+  let numParts = Math.ceil(partBytes(codec, layer) / maxPartBytes);
+  for (;;) {
+    const rows = Math.ceil(count / numParts);
+    const slices: RaggedLayerKv[] = [];
+    for (let start = 0; start < count; start += rows) slices.push(sliceRows(layer, start, start + rows));
+    if (slices.every((slice) => partBytes(codec, slice) <= maxPartBytes)) return slices;
+    if (rows === 1) {
+      throw new RangeError(`Cannot encode layer: one row needs ${partBytes(codec, slices[0])} bytes, limit ${maxPartBytes}`);
+    }
+    numParts++;
+  }
+}
+
+/** Rows from `start` up to `upTo` or the last of the flat data; shares memory, offsets are its own. */
+function sliceRows(layer: RaggedLayerKv, start: number, upTo: number): RaggedLayerKv {
   const { numKvHeads, headDim, position_n, key_nD, value_nD } = layer;
+  const end = Math.min(upTo, position_n.length);
   const offset = new Uint32Array(numKvHeads + 1);
   for (let k = 0; k <= numKvHeads; k++) offset[k] = Math.min(Math.max(layer.offset[k] - start, 0), end - start);
   return {
