@@ -1,1 +1,1 @@
-export {};
+export { type ConformanceCheck, jobQueueConformance, type OpenTestQueue, type TestJob, type TestQueue } from "./conformance.ts";
