@@ -1,0 +1,79 @@
+/**
+ * `kvault ask`: one text, some questions, everything done here and thrown away afterwards.
+ *
+ * @module
+ */
+import { resolveSpec } from "@kvault/compression";
+import { invalidArgument } from "@kvault/core";
+import type { Command } from "commander";
+import { fetchModel } from "../models.ts";
+import {
+  cacheDirOption,
+  collect,
+  keepOption,
+  maxTokensOption,
+  methodOption,
+  modelOption,
+  offlineOption,
+  threadsOption,
+} from "../options.ts";
+import { runJob } from "../run-job.ts";
+import { defaultCacheDir, readTextFile } from "../settings.ts";
+import { withTemporaryStack } from "../temporary-stack.ts";
+import { formatSeconds } from "../terminal/units.ts";
+import { define, type Host, runs } from "./command.ts";
+
+interface AskOptions {
+  readonly file: string;
+  readonly model: string;
+  readonly method: string;
+  readonly keep?: number;
+  readonly question: readonly string[];
+  readonly maxTokens: number;
+  readonly threads?: number;
+  readonly offline?: boolean;
+  readonly cacheDir?: string;
+}
+
+export function addAsk(program: Command, host: Host): void {
+  const ask = define(program, {
+    usage: "ask",
+    summary: "Compress a text and ask it questions, all in one command",
+    description: `Starts everything in this process, builds the context, asks all questions at the same time, measures what
+reading the text again would have cost, and leaves nothing behind. For many questions over time: kvault up.`,
+    examples: [
+      ['kvault ask --file notes.txt --question "Who was there?"', "KVzip, 30% of the pairs kept"],
+      ['kvault ask -f notes.txt --keep 0.5 --question "Who?" --question "When?" --json', "ends with one JSON object"],
+    ],
+  })
+    .requiredOption("-f, --file <path>", "UTF-8 text; - for stdin")
+    .requiredOption("-q, --question <text>", "question, may be repeated", collect)
+    .addOption(modelOption())
+    .addOption(methodOption())
+    .addOption(keepOption())
+    .addOption(maxTokensOption())
+    .addOption(threadsOption())
+    .addOption(offlineOption())
+    .addOption(cacheDirOption());
+  runs<AskOptions>(ask, host, async ({ terminal, signal, env }, options) => {
+    const { file, model, method, keep, question, maxTokens, threads, offline } = options;
+    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+    resolveSpec(method, keep);
+    if (question.some((text) => text.trim() === "")) throw invalidArgument("question", "Cannot ask an empty question: write one");
+    const text = readTextFile(file);
+    await fetchModel(model, { cacheDir, offline: offline ?? false, progress: terminal.progress, signal });
+    const job = { model, text, method, ...(keep === undefined ? {} : { keepRatio: keep }), questions: question, maxTokens };
+    const report = await withTemporaryStack(
+      { cacheDir, offline: offline ?? false, threads },
+      (gateway) => runJob(gateway, job, terminal, signal),
+      signal,
+    );
+    terminal.result(report, () =>
+      report.questions
+        .map(
+          (asked) => `${asked.question}\n  ${asked.answer.trim()}\n  (first token after ${formatSeconds(asked.ttftMs / 1000)})`,
+        )
+        .join("\n"),
+    );
+  });
+}

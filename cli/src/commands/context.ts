@@ -1,0 +1,185 @@
+/**
+ * `kvault context …`: create, get, list, watch, delete.
+ *
+ * @module
+ */
+import { resolveSpec } from "@kvault/compression";
+import { type Context, durationFromMs } from "@kvault/rpc";
+import type { Command } from "commander";
+import { followContext, submitContext } from "../build-context.ts";
+import { contextId, contextJson, contextName, describeContext, stateName } from "../context-view.ts";
+import { connectGateway, type GatewayClient } from "../gateway-client.ts";
+import { addressOption, collectLabel, duration, keepOption, methodOption, modelOption, positiveInteger } from "../options.ts";
+import { readTextFile } from "../settings.ts";
+import { table } from "../terminal/table.ts";
+import { formatBytes, formatCount } from "../terminal/units.ts";
+import { type Call, define, group, type Host, runs } from "./command.ts";
+
+const PAGE_SIZE = 200;
+
+interface Addressed {
+  readonly address: string;
+}
+
+interface CreateOptions extends Addressed {
+  readonly file: string;
+  readonly model: string;
+  readonly method: string;
+  readonly keep?: number;
+  readonly ttl?: number;
+  readonly name?: string;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly wait: boolean;
+  readonly validateOnly?: boolean;
+}
+
+export function addContext(program: Command, host: Host): void {
+  const context = group(program, "context", "Create, look at and delete stored contexts");
+  const create = define(context, {
+    usage: "create",
+    summary: "Read a text, compress its KV cache and store it",
+    description: `Reads a text with the model, keeps the fraction of its KV pairs that matters and stores them.
+The same request twice is one context: its name follows from everything that could change an answer.`,
+    examples: [
+      ["kvault context create --file contract.txt", "keep 30% of the pairs, chosen by KVzip; prints the context's name"],
+      ["kvault context create --file - --keep 0.5 --ttl 12h < notes.md", "from stdin; gone after twelve hours"],
+      ['kvault context create --file a.txt --method "l2norm|uniform|top-k(keep=0.5)|int8"', "every part chosen by hand"],
+    ],
+  })
+    .requiredOption("-f, --file <path>", "UTF-8 text; - for stdin")
+    .addOption(modelOption())
+    .addOption(methodOption())
+    .addOption(keepOption())
+    .option("--ttl <duration>", "lifetime, such as 90s, 15m, 12h or 30d (default: forever)", duration)
+    .option("--name <text>", "name for people")
+    .option("--label <key=value>", "label, may be repeated", collectLabel)
+    .option("--no-wait", "return as soon as the build is queued")
+    .option("--validate-only", "check the request and print the name, build nothing")
+    .addOption(addressOption());
+  runs<CreateOptions>(create, host, createContext);
+
+  const get = define(context, {
+    usage: "get <context>",
+    summary: "Show one context",
+    examples: [["kvault context get c0123…", "its state and figures"]],
+  }).addOption(addressOption());
+  runs<Addressed>(get, host, (call, { address }, name = "") =>
+    withGateway(address, async (gateway) => {
+      const found = await gateway.contexts.getContext({ name: contextName(name) }, { signal: call.signal });
+      call.terminal.result(contextJson(found), () => describeContext(found));
+    }),
+  );
+
+  const list = define(context, {
+    usage: "list",
+    summary: "List the contexts, newest first",
+    examples: [["kvault context list --json", "one context a line"]],
+  })
+    .option("--limit <n>", "show at most this many", positiveInteger)
+    .addOption(addressOption());
+  runs<Addressed & { readonly limit?: number }>(list, host, listContexts);
+
+  const watch = define(context, {
+    usage: "watch <context>",
+    summary: "Follow a build to its end",
+    examples: [["kvault context watch c0123… --json", "one line for every change"]],
+  }).addOption(addressOption());
+  runs<Addressed>(watch, host, (call, { address }, name = "") =>
+    withGateway(address, async (gateway) => {
+      const { terminal, signal } = call;
+      const onChange = (changed: Context): void => {
+        if (terminal.json) terminal.result(contextJson(changed), () => "");
+      };
+      const active = await followContext(gateway, contextName(name), { progress: terminal.progress, onChange, signal });
+      if (!terminal.json) terminal.result(contextJson(active), () => describeContext(active));
+    }),
+  );
+
+  const remove = define(context, {
+    usage: "delete <context...>",
+    summary: "Delete contexts and their stored bytes",
+    examples: [["kvault context delete c0123… c4567…", "a running build is cancelled first"]],
+  }).addOption(addressOption());
+  runs<Addressed>(remove, host, (call, { address }, ...names) =>
+    withGateway(address, async (gateway) => {
+      for (const name of names.map(contextName)) {
+        await gateway.contexts.deleteContext({ name }, { signal: call.signal });
+        call.terminal.result({ deleted: name }, () => `deleted ${name}`);
+      }
+    }),
+  );
+}
+
+async function createContext({ terminal, signal }: Call, options: CreateOptions): Promise<void> {
+  const { address, file, model, method, keep, ttl, name, label, wait, validateOnly } = options;
+  const text = readTextFile(file);
+  resolveSpec(method, keep);
+  await withGateway(address, async (gateway) => {
+    const created = await submitContext(
+      gateway,
+      {
+        model,
+        content: { content: { case: "text", value: text } },
+        compression: { spec: method, keepRatio: keep ?? 0 },
+        displayName: name ?? "",
+        labels: { ...label },
+        validateOnly: validateOnly ?? false,
+        ...(ttl === undefined ? {} : { ttl: durationFromMs(ttl * 1000) }),
+      },
+      signal,
+    );
+    if (validateOnly === true || !wait) {
+      terminal.result({ name: created }, () => created);
+      return;
+    }
+    terminal.note(`building ${created}`);
+    const active = await followContext(gateway, created, { progress: terminal.progress, signal });
+    terminal.result(contextJson(active), () => describeContext(active));
+  });
+}
+
+async function listContexts(
+  { terminal, signal }: Call,
+  { address, limit = Number.POSITIVE_INFINITY }: Addressed & { readonly limit?: number },
+): Promise<void> {
+  await withGateway(address, async (gateway) => {
+    const found: Context[] = [];
+    let pageToken = "";
+    do {
+      const pageSize = Math.min(PAGE_SIZE, limit - found.length);
+      const page = await gateway.contexts.listContexts({ pageSize, pageToken }, { signal });
+      found.push(...page.contexts);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== "" && found.length < limit);
+    if (terminal.json) {
+      for (const each of found) terminal.result(contextJson(each), () => "");
+      return;
+    }
+    terminal.result(undefined, () =>
+      found.length === 0 ? "No contexts. Make one with `kvault context create`." : contextTable(found),
+    );
+  });
+}
+
+function contextTable(contexts: readonly Context[]): string {
+  return table(
+    ["context", "state", "model", "tokens", "stored", "name"],
+    contexts.map(({ name, state, model, report, displayName }) => [
+      contextId(name),
+      stateName(state),
+      model,
+      report === undefined ? "" : formatCount(report.contextTokens),
+      report === undefined ? "" : formatBytes(Number(report.storedBytes)),
+      displayName,
+    ]),
+  );
+}
+
+async function withGateway(address: string, work: (gateway: GatewayClient) => Promise<void>): Promise<void> {
+  const gateway = await connectGateway(address);
+  try {
+    await work(gateway);
+  } finally {
+    gateway.close();
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * `kvault demo`: a real text with eight planted numbers, compressed and questioned.
+ *
+ * @module
+ */
+import { readFileSync } from "node:fs";
+import { KvaultError } from "@kvault/core";
+import { type Command, Option } from "commander";
+import { isCorrect, makeNeedles, plantNeedles } from "../demo/needles.ts";
+import { fetchModel } from "../models.ts";
+import { cacheDirOption, keepOption, modelOption, offlineOption, threadsOption } from "../options.ts";
+import { runJob } from "../run-job.ts";
+import type { RunReport } from "../run-report.ts";
+import { defaultCacheDir } from "../settings.ts";
+import { withTemporaryStack } from "../temporary-stack.ts";
+import { table } from "../terminal/table.ts";
+import { formatBytes, formatCount, formatSeconds } from "../terminal/units.ts";
+import { define, type Host, runs } from "./command.ts";
+
+const TEXT = new URL("../../assets/opticks.txt", import.meta.url);
+const SEED = 7;
+const KEEP_RATIO = 0.3;
+const MAX_TOKENS = 16;
+
+interface DemoOptions {
+  readonly model: string;
+  readonly method: string;
+  readonly keep?: number;
+  readonly threads?: number;
+  readonly offline?: boolean;
+  readonly cacheDir?: string;
+}
+
+export function addDemo(program: Command, host: Host): void {
+  const demo = define(program, {
+    usage: "demo",
+    summary: "Watch a real text being read, compressed, stored and questioned",
+    description: `Plants eight six-digit numbers in ten of Newton's Queries (Opticks, 1730), compresses the KV cache of that text,
+stores it and asks for all eight numbers at the same time. Nothing was known of the questions when pairs were
+evicted. Then the text is read again for one question, to compare. Exit code 1 when an answer is wrong.
+
+The first run downloads the model (491 MB).`,
+    examples: [
+      ["kvault demo", "the whole story, about a minute on two cores once the model is here"],
+      ["kvault demo --keep 0.15 --json", "how far can it go? Ends with one JSON object"],
+      ["kvault demo --method streaming-llm", "what a method that does not look at the text does to it"],
+    ],
+  })
+    .addOption(modelOption())
+    .addOption(new Option("--method <spec>", "preset or spec, see `kvault methods`").default("kvzip"))
+    .addOption(keepOption().default(KEEP_RATIO))
+    .addOption(threadsOption())
+    .addOption(offlineOption())
+    .addOption(cacheDirOption());
+  runs<DemoOptions>(demo, host, async ({ terminal, signal, env }, options) => {
+    const { model, method, keep = KEEP_RATIO, threads, offline = false } = options;
+    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+    const needles = makeNeedles(SEED);
+    const text = plantNeedles(readFileSync(TEXT, "utf8"), needles);
+    const questions = needles.map((needle) => needle.question);
+    const expected = needles.map((needle) => needle.expected);
+    terminal.note(`model      ${model}`);
+    terminal.note(`text       Newton's Opticks, ${formatCount(text.length)} characters, ${needles.length} planted numbers`);
+    terminal.note(`method     ${method}, keeping ${keep} of the KV pairs`);
+    await fetchModel(model, { cacheDir, offline, progress: terminal.progress, signal });
+    const job = { model, text, method, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
+    const report = await withTemporaryStack(
+      { cacheDir, offline, threads },
+      (gateway) => runJob(gateway, job, terminal, signal),
+      signal,
+    );
+    terminal.result(report, () => describeRun(report));
+    const wrong = report.questions.filter((question) => question.correct !== true).length;
+    if (wrong > 0) throw new WrongAnswers(wrong, report.questions.length);
+  });
+}
+
+/** The run itself went well; what came out of it is not what was planted. */
+class WrongAnswers extends KvaultError {
+  constructor(wrong: number, count: number) {
+    super("INTERNAL", `${wrong} of ${count} answers are not the planted numbers`);
+  }
+}
+
+function describeRun(report: RunReport): string {
+  const { questions } = report;
+  const rows = questions.map(({ question, answer, expected = "", correct, ttftMs, tokensPerSecond, cache }) => [
+    /number of (\w+)/.exec(question)?.[1] ?? question,
+    answer.trim(),
+    expected,
+    correct === true ? "right" : "wrong",
+    `${Math.round(ttftMs)} ms`,
+    tokensPerSecond.toFixed(0),
+    cache.tier,
+  ]);
+  const right = questions.filter((question) => question.correct === true).length;
+  const slowest = Math.max(...questions.map((question) => question.ttftMs));
+  const factor = report.rawBytesF16 / report.storedBytes;
+  return [
+    "",
+    table(["secret", "answer", "planted", "", "first token", "tokens/s", "context from"], rows),
+    "",
+    `${right} of ${questions.length} right, with ${formatCount(report.keptPairs)} of ${formatCount(report.totalPairs)} KV pairs kept over ${formatCount(report.contextTokens)} tokens`,
+    `stored     ${formatBytes(report.storedBytes)} instead of ${formatBytes(report.rawBytesF16)} (${factor.toFixed(1)}× smaller)`,
+    `built in   ${formatSeconds(report.prefillSeconds)} reading, ${formatSeconds(report.scoreSeconds)} scoring, ${formatSeconds(report.compressSeconds)} compressing, ${formatSeconds(report.publishSeconds)} publishing: once`,
+    `answers    first token after at most ${formatSeconds(slowest / 1000)}, eight questions at the same time`,
+    `read again ${formatSeconds(report.reprefillTtftMs / 1000)} to the first token of one question (${(report.reprefillTtftMs / slowest).toFixed(0)}× longer)`,
+  ].join("\n");
+}

@@ -1,0 +1,133 @@
+/**
+ * `kvault query`: questions on a stored context.
+ *
+ * @module
+ */
+import { invalidArgument } from "@kvault/core";
+import { type Answer, FinishReason, fromRpcStatus } from "@kvault/rpc";
+import { type Command, InvalidArgumentError } from "commander";
+import { askQuestion, cacheReport } from "../ask-question.ts";
+import { contextName } from "../context-view.ts";
+import { connectGateway, type GatewayClient } from "../gateway-client.ts";
+import { addressOption, collect, maxTokensOption, positiveInteger } from "../options.ts";
+import { formatSeconds } from "../terminal/units.ts";
+import { type Call, define, type Host, runs } from "./command.ts";
+
+interface QueryOptions {
+  readonly address: string;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP?: number;
+  readonly topK?: number;
+  readonly seed?: number;
+  readonly stop?: readonly string[];
+}
+
+export function addQuery(program: Command, host: Host): void {
+  const query = define(program, {
+    usage: "query <context> <question...>",
+    summary: "Ask a stored context",
+    description: `Answers from the stored KV cache: the text is not read again. One question streams its answer;
+several are decoded together, over one reading of the cache.`,
+    examples: [
+      ['kvault query c0123… "Who signed it?"', "streams the answer"],
+      ['kvault query c0123… "Who signed it?" "When?" --json', "two questions at once, one line of JSON each"],
+      ['kvault query c0123… "Retell it" --temperature 0.8 --seed 7', "drawn, but the same every time"],
+    ],
+  })
+    .addOption(maxTokensOption())
+    .option("--temperature <t>", "0 takes the likeliest token every time", nonNegative, 0)
+    .option("--top-p <p>", "draw from the smallest set of tokens with this probability", nonNegative)
+    .option("--top-k <k>", "draw from this many likeliest tokens", positiveInteger)
+    .option("--seed <n>", "same seed, same answer", positiveInteger)
+    .option("--stop <text>", "end before this text, may be repeated", collect)
+    .addOption(addressOption());
+  runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
+    if (questions.some((question) => question.trim() === ""))
+      throw invalidArgument("question", "Cannot ask an empty question: write one");
+    const gateway = await connectGateway(options.address);
+    try {
+      if (questions.length === 1) await streamOne(gateway, call, options, contextName(context), questions[0] ?? "");
+      else await askTogether(gateway, call, options, contextName(context), questions);
+    } finally {
+      gateway.close();
+    }
+  });
+}
+
+function parameters({ maxTokens, temperature, topP, topK, seed, stop }: QueryOptions) {
+  return {
+    sampling: { temperature, topP: topP ?? 0, topK: topK ?? 0, seed: BigInt(seed ?? 0) },
+    limits: { maxTokens, stop: [...(stop ?? [])] },
+  };
+}
+
+async function streamOne(
+  gateway: GatewayClient,
+  call: Call,
+  options: QueryOptions,
+  context: string,
+  question: string,
+): Promise<void> {
+  const { terminal, signal } = call;
+  const request = { source: { case: "context" as const, value: context }, question, ...parameters(options) };
+  const { answer } = await askQuestion(gateway, request, { signal, onText: (text) => terminal.write(text) });
+  terminal.result(answerJson(question, answer), () => "");
+  terminal.note(summary(answer));
+}
+
+async function askTogether(
+  gateway: GatewayClient,
+  { terminal, signal }: Call,
+  options: QueryOptions,
+  context: string,
+  questions: readonly string[],
+): Promise<void> {
+  const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })) };
+  for await (const { index, event } of gateway.inference.queryBatch(request, { signal })) {
+    const question = questions[index] ?? "";
+    if (event.case === "answer") {
+      const { value } = event;
+      terminal.result(answerJson(question, value), () => `${question}\n  ${value.text.trim()}`);
+    }
+    if (event.case === "error") throw fromRpcStatus(event.value);
+  }
+}
+
+function answerJson(question: string, answer: Answer): unknown {
+  const { text, finishReason, usage, timings, seed } = answer;
+  return {
+    question,
+    answer: text,
+    finishReason: FinishReason[finishReason],
+    usage: {
+      contextTokens: usage?.contextTokens ?? 0,
+      keptPairs: Number(usage?.keptPairs ?? 0),
+      questionTokens: usage?.questionTokens ?? 0,
+      newTokens: usage?.newTokens ?? 0,
+    },
+    timings: {
+      queueMs: timings?.queueMs ?? 0,
+      loadMs: timings?.loadMs ?? 0,
+      ttftMs: timings?.ttftMs ?? 0,
+      tpotMs: timings?.tpotMs ?? 0,
+      totalMs: timings?.totalMs ?? 0,
+    },
+    cache: cacheReport(answer),
+    seed: Number(seed),
+  };
+}
+
+function summary(answer: Answer): string {
+  const { usage, timings } = answer;
+  const { tier, reason } = cacheReport(answer);
+  const tpotMs = timings?.tpotMs ?? 0;
+  const speed = tpotMs > 0 ? `, ${(1000 / tpotMs).toFixed(0)} tokens/s` : "";
+  return `(${usage?.newTokens ?? 0} tokens, first after ${formatSeconds((timings?.ttftMs ?? 0) / 1000)}${speed}, context from ${tier}: ${reason})`;
+}
+
+function nonNegative(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError("Must be a number, 0 or above.");
+  return value;
+}

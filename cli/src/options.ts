@@ -1,0 +1,72 @@
+/**
+ * Command-line options that several commands share, and the checks of their values.
+ *
+ * @module
+ */
+import { invalidArgument } from "@kvault/core";
+import { InvalidArgumentError, Option } from "commander";
+import { DEFAULT_ADDRESS } from "./settings.ts";
+
+export const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
+export const DEFAULT_METHOD = "kvzip";
+
+export const addressOption = (): Option =>
+  new Option("--address <host:port>", "gateway to talk to (or unix:/path)").env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);
+
+export const modelOption = (): Option =>
+  new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL);
+
+export const methodOption = (): Option =>
+  new Option("--method <spec>", "preset or spec, see `kvault methods`").default(DEFAULT_METHOD);
+
+export const keepOption = (): Option =>
+  new Option("--keep <ratio>", "fraction of the KV pairs that is KEPT, above 0 and at most 1").argParser(keepRatio);
+
+export const maxTokensOption = (): Option =>
+  new Option("--max-tokens <n>", "longest answer, tokens").default(64).argParser(positiveInteger);
+
+export const threadsOption = (): Option =>
+  new Option("--threads <n>", "threads of each engine").env("KVAULT_THREADS").argParser(positiveInteger);
+
+export const offlineOption = (): Option => new Option("--offline", "never download").env("KVAULT_OFFLINE");
+
+export const dataDirOption = (): Option =>
+  new Option("--data-dir <path>", "where records are kept (default: ~/.local/share/kvault)").env("KVAULT_DATA_DIR");
+
+export const cacheDirOption = (): Option =>
+  new Option("--cache-dir <path>", "where models are kept (default: ~/.cache/kvault)").env("KVAULT_CACHE_DIR");
+
+/** Gathers a repeatable option. */
+export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}
+
+/** `KEY=VALUE` → one more label. */
+export function collectLabel(text: string, before: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+  const equals = text.indexOf("=");
+  if (equals < 1) throw new InvalidArgumentError("Write it as KEY=VALUE.");
+  return { ...before, [text.slice(0, equals)]: text.slice(equals + 1) };
+}
+
+export function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("Must be a whole number above 0.");
+  return value;
+}
+
+/** `90s`, `15m`, `12h`, `30d` → seconds. */
+export function duration(text: string): number {
+  const match = /^(\d+)([smhd])$/.exec(text);
+  const unit = { s: 1, m: 60, h: 3600, d: 86_400 }[match?.[2] as "s" | "m" | "h" | "d"];
+  if (match === null || unit === undefined) throw new InvalidArgumentError("Write it as 90s, 15m, 12h or 30d.");
+  return Number(match[1]) * unit;
+}
+
+/** Typed as the server types it, before any work is done. */
+function keepRatio(text: string): number {
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  if (!(value > 0 && value <= 1)) {
+    throw invalidArgument("keep_ratio", `Cannot keep a fraction of ${text}: must be above 0 and at most 1`, { found: text });
+  }
+  return value;
+}
