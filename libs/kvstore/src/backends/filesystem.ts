@@ -28,7 +28,7 @@ export interface FilesystemStoreOptions {
 /** Folders have no dot in keys, so no key lies below this. */
 const TMP_FOLDER = ".tmp";
 const DEFAULT_STALE_TMP_MS = 3_600_000;
-/** A deleter may prune the folder between our mkdir and our link; each try makes it again. */
+/** A deleter may prune the folder before our value is in it; each try makes it again. */
 const MAX_NAMING_TRIES = 16;
 
 /** Opens `directory`, making it when needed; STORE_FORBIDDEN, STORE_FULL or STORE_UNAVAILABLE when it cannot be. */
@@ -66,7 +66,13 @@ class FilesystemStore implements BlobStore {
         await fs.rm(tmp, { force: true }).catch(() => undefined); // swept later
       }
     } catch (error) {
-      throw storeError(error, "put", key, options.signal);
+      const typed = storeError(error, "put", key, options.signal);
+      if (typed.code !== "STORE_NOT_FOUND") throw typed;
+      // A put misses no key: the store's own directory is gone.
+      throw new KvaultError("STORE_UNAVAILABLE", `Cannot put "${key}": "${this.#root}" is gone`, {
+        details: { key },
+        cause: error,
+      });
     }
   }
 
@@ -139,8 +145,9 @@ class FilesystemStore implements BlobStore {
     const target = this.#pathOf(key);
     const folder = path.dirname(target);
     for (let tries = 1; ; tries++) {
-      const firstMade = await fs.mkdir(folder, { recursive: true });
+      let firstMade: string | undefined;
       try {
+        firstMade = await fs.mkdir(folder, { recursive: true });
         if (ifAbsent) await linkNew(tmp, target, key);
         else await fs.rename(tmp, target);
       } catch (error) {

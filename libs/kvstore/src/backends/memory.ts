@@ -30,7 +30,7 @@ class MemoryStore implements BlobStore {
     if (options.ifAbsent === true && this.#entries.has(key)) {
       throw new KvaultError("STORE_EXISTS", `Cannot put "${key}": the key is taken`, { details: { key } });
     }
-    this.#entries.set(key, { bytes: Uint8Array.prototype.slice.call(bytes), modifiedMs: this.#now() });
+    this.#entries.set(key, { bytes: new Uint8Array(bytes), modifiedMs: this.#now() });
   }
 
   async get(key: string): Promise<Uint8Array> {

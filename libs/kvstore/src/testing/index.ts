@@ -1,1 +1,3 @@
-export {};
+/** What a store must do, and a store that fails as told. @module */
+export * from "./conformance.ts";
+export * from "./faulty-store.ts";
