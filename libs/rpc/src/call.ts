@@ -49,13 +49,18 @@ type HandlerOf<M> = M extends { methodKind: infer K; input: infer I extends Desc
         : (requests: AsyncIterable<MessageShape<I>>, call: ServerCall) => AsyncIterable<Sendable<O>>
   : never;
 
-/** One handler per method: a missing one does not compile. */
-export type ServiceHandlers<S extends DescService> = { readonly [K in keyof S["method"]]: HandlerOf<S["method"][K]> };
+/** In place of a handler: callers get UNIMPLEMENTED. */
+export const UNIMPLEMENTED: unique symbol = Symbol("unimplemented");
+
+/** One handler per method, or {@link UNIMPLEMENTED} in so many words: a missing one does not compile. */
+export type ServiceHandlers<S extends DescService> = {
+  readonly [K in keyof S["method"]]: HandlerOf<S["method"][K]> | typeof UNIMPLEMENTED;
+};
 
 /** A service and its handlers, types forgotten: what {@link startServer} takes. */
 export interface ServiceImplementation {
   readonly descriptor: DescService;
-  readonly handlers: Readonly<Record<string, AnyHandler>>;
+  readonly handlers: Readonly<Record<string, AnyHandler | typeof UNIMPLEMENTED>>;
 }
 
 /** A handler of any kind: single requests and replies are streams of one. */
@@ -69,9 +74,10 @@ export function implement<S extends DescService>(descriptor: S, handlers: Servic
   return { descriptor, handlers: handlers as unknown as Readonly<Record<string, AnyHandler>> };
 }
 
-/** The handler of `method` as a stream to a stream, so that a wrapper is written once for all four kinds. */
-export function asStreamHandler(implementation: ServiceImplementation, method: DescMethod): StreamHandler {
+/** The handler of `method` as a stream to a stream, so that a wrapper is written once for all four kinds; undefined when there is none on purpose. */
+export function asStreamHandler(implementation: ServiceImplementation, method: DescMethod): StreamHandler | undefined {
   const handler = implementation.handlers[method.localName];
+  if (handler === UNIMPLEMENTED) return undefined;
   if (handler === undefined) throw new TypeError(`Cannot serve "${method.parent.typeName}.${method.name}": no handler`);
   const manyIn = method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
   const manyOut = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";

@@ -16,6 +16,8 @@ export interface ClientTls {
 
 export interface ChannelOptions {
   readonly tls?: ClientTls;
+  /** Largest message sent or taken; {@link MAX_MESSAGE_BYTES}. */
+  readonly maxMessageBytes?: number;
   /** Probe the connection also while no call runs: a dead peer is known before the next call. */
   readonly keepaliveWithoutCalls?: boolean;
 }
@@ -33,8 +35,8 @@ export interface Channel {
 /** Opens a channel to `host:port` or `unix:/path`; connects on first use. */
 export function openChannel(address: string, options: ChannelOptions = {}): Channel {
   const client = new GrpcClient(address, credentials(options.tls), {
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
-    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_receive_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     "grpc.keepalive_permit_without_calls": options.keepaliveWithoutCalls === true ? 1 : 0,

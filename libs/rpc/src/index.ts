@@ -4,7 +4,7 @@
  *
  * @module
  */
-export { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary, toJson } from "@bufbuild/protobuf";
 export { anyPack, anyUnpack, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
 export * from "#gen/google/longrunning/operations_pb.js";
 export { type Status as RpcStatus, StatusSchema as RpcStatusSchema } from "#gen/google/rpc/status_pb.js";
@@ -21,9 +21,11 @@ export {
   type ServerCall,
   type ServiceHandlers,
   type ServiceImplementation,
+  UNIMPLEMENTED,
 } from "./call.ts";
 export { type Channel, type ChannelOptions, type ClientTls, openChannel } from "./channel.ts";
 export { type CallOptions, type Client, createClient } from "./client.ts";
 export { requestLog } from "./interceptors/request-log.ts";
+export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
 export { fromRpcStatus, toRpcStatus } from "./status.ts";

@@ -8,7 +8,7 @@ import { loadSync } from "@grpc/proto-loader";
 import { invalidArgument, isKvaultError, type KvaultError } from "@kvault/core";
 import { service as healthDefinition } from "grpc-health-check";
 import { afterEach, describe, expect, test } from "vitest";
-import { implement, type RpcLogger, type ServerCall, type ServiceHandlers } from "./call.ts";
+import { implement, type RpcLogger, type ServerCall, type ServiceHandlers, UNIMPLEMENTED } from "./call.ts";
 import { type Channel, openChannel } from "./channel.ts";
 import { type CallOptions, createClient } from "./client.ts";
 import { requestLog } from "./interceptors/request-log.ts";
@@ -186,6 +186,13 @@ describe("startServer() and createClient()", () => {
     expect(code).toBe(grpc.status.RESOURCE_EXHAUSTED);
     expect((await failure(client.unary({ text: "a".repeat(MAX_MESSAGE_BYTES) }))).code).toBe("QUOTA_EXCEEDED");
     expect((await client.unary({ text: "ok" })).text).toBe("<ok>");
+  });
+});
+
+describe("UNIMPLEMENTED", () => {
+  test("in place of a handler tells callers so", async () => {
+    const { client } = await serve({ unary: UNIMPLEMENTED as never });
+    expect((await failure(client.unary({}))).message).toContain("does not implement");
   });
 });
 

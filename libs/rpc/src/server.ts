@@ -30,6 +30,8 @@ export interface ServerOptions {
   /** Wrappers around every handler, outermost first. Errors are mapped inside all of them. */
   readonly interceptors?: readonly Interceptor[];
   readonly log?: RpcLogger;
+  /** Largest message taken; {@link MAX_MESSAGE_BYTES}. */
+  readonly maxMessageBytes?: number;
   /** A connection is asked to reconnect after this long, ±10 %; how clients get to see new servers. Never when absent. */
   readonly maxConnectionAgeMs?: number;
   /** A reader that takes nothing for this long is given up; 30 s. */
@@ -62,7 +64,7 @@ const SILENT: RpcLogger = { info: () => undefined, warn: () => undefined, error:
 /** Starts listening; resolves when callers can connect. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const server = new Server({
-    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_receive_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
     ...(options.maxConnectionAgeMs === undefined ? {} : { "grpc.max_connection_age_ms": options.maxConnectionAgeMs }),
@@ -73,7 +75,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   for (const service of options.services) {
     const handlers: UntypedServiceImplementation = {};
     for (const method of service.descriptor.methods) {
-      const handler = interceptors.reduceRight((next, wrap) => wrap(next, method), asStreamHandler(service, method));
+      const innermost = asStreamHandler(service, method);
+      if (innermost === undefined) continue;
+      const handler = interceptors.reduceRight((next, wrap) => wrap(next, method), innermost);
       handlers[method.localName] = serveMethod(method, handler, live, serve);
     }
     server.addService(serviceDefinition(service.descriptor), handlers);

@@ -125,7 +125,8 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
     details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
   }
   if (shown.code === "CONTEXT_NOT_FOUND") {
-    const resource = { resourceType: "kvault.v1.Context", resourceName: metadata["context"] ?? "", description: message };
+    const resourceName = metadata["context"] ?? (metadata["contextId"] === undefined ? "" : `contexts/${metadata["contextId"]}`);
+    const resource = { resourceType: "kvault.v1.Context", resourceName, description: message };
     details.push(anyPack(ResourceInfoSchema, create(ResourceInfoSchema, resource)));
   }
   return create(StatusSchema, { code: GRPC_CODE[shown.code], message, details });
