@@ -60,15 +60,11 @@ export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], sha
 
 /** {@link decodeLayer} with the codec at hand. */
 export function decodeParts(codec: Codec, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
-  const { numKvHeads, headDim, seqLen } = shape;
   const slices = parts.map((part) => decodePart(codec, part, shape));
-  const layer = slices.length === 1 ? slices[0] : joinSlices(slices, numKvHeads, headDim);
-  try {
-    checkRagged(layer, seqLen);
-  } catch (cause) {
-    if (!(cause instanceof RangeError)) throw cause;
-    throw new KvaultError("CACHE_CORRUPT", cause.message, { cause });
-  }
+  if (slices.length === 1) return slices[0];
+  checkOrder(slices);
+  const layer = joinSlices(slices, shape.numKvHeads, shape.headDim);
+  checkRows(layer, shape.seqLen);
   return layer;
 }
 
@@ -121,7 +117,7 @@ function encodePart(codec: Codec, slice: RaggedLayerKv): Uint8Array {
   return encodeSafetensors(tensors);
 }
 
-function decodePart(codec: Codec, part: Uint8Array, { numKvHeads, headDim }: LayerShape): RaggedLayerKv {
+function decodePart(codec: Codec, part: Uint8Array, { numKvHeads, headDim, seqLen }: LayerShape): RaggedLayerKv {
   const tensors = new Map(decodeSafetensors(part).tensors);
   const rows = new Map<string, NamedTensor>();
   for (const name of ["pos", "offsets"]) {
@@ -134,7 +130,33 @@ function decodePart(codec: Codec, part: Uint8Array, { numKvHeads, headDim }: Lay
   const position_n = alignedView(rows.get("pos")!.data, Uint32Array);
   const offset = alignedView(rows.get("offsets")!.data, Uint32Array);
   const layout = { numKvHeads, headDim, offset, position_n };
-  return { ...layout, ...codec.decode(tensors, layout) };
+  const slice = { ...layout, ...codec.decode(tensors, layout) };
+  checkRows(slice, seqLen);
+  return slice;
+}
+
+function checkRows(layer: RaggedLayerKv, seqLen: number): void {
+  try {
+    checkRagged(layer, seqLen);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new KvaultError("CACHE_CORRUPT", cause.message, { cause });
+  }
+}
+
+/** Parts hold runs of one flat order: no part may have rows of a head before the last one of the part before it. */
+function checkOrder(slices: readonly RaggedLayerKv[]): void {
+  if (slices.length === 0) throw new KvaultError("CACHE_CORRUPT", "Cannot decode layer: found no parts");
+  let lastHead = 0;
+  for (const [i, { numKvHeads, offset }] of slices.entries()) {
+    for (let k = 0; k < numKvHeads; k++) {
+      if (offset[k] === offset[k + 1]) continue;
+      if (k < lastHead) {
+        throw new KvaultError("CACHE_CORRUPT", `Cannot decode layer: found head ${k} in part ${i}, after head ${lastHead}`);
+      }
+      lastHead = k;
+    }
+  }
 }
 
 function joinSlices(slices: readonly RaggedLayerKv[], numKvHeads: number, headDim: number): RaggedLayerKv {

@@ -33,7 +33,7 @@ export function scoreBits(score: Float32Array): Uint32Array {
  */
 export function cutAtCount(bits: Uint32Array, numRows: number, rowLength: number, firstColumn: number, count: number): Cut {
   const ranked = numRows * (rowLength - firstColumn);
-  if (count < 1 || count > ranked) throw new RangeError(`Cannot cut at ${count} scores: ${ranked} are ranked`);
+  if (!(count >= 1 && count <= ranked)) throw new RangeError(`Cannot cut at ${count} scores: ${ranked} are ranked`);
   const bins = new Uint32Array(2048);
   let prefix = 0;
   let mask = 0;

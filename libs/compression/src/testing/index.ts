@@ -8,5 +8,6 @@ export * from "./allocator-conformance.ts";
 export * from "./attention-reference.ts";
 export { type ConformanceCheck, failingChecks } from "./check.ts";
 export * from "./codec-conformance.ts";
+export * from "./repeat-attention-reference.ts";
 export * from "./scorer-conformance.ts";
 export * from "./selector-conformance.ts";
