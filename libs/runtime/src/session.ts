@@ -2,12 +2,14 @@
  * ONNX Runtime behind our interface: the only file that imports onnxruntime-node.
  *
  * `run` blocks the calling thread until it is done, so sessions live in engine processes.
- * Inputs are read in place; outputs given in `outputs` are written in place.
+ * Inputs are read in place; outputs given in `outputs` are written in place. The native library
+ * is loaded at first use: supervisors import this package and never need it.
  *
  * @module
  */
+import { createRequire } from "node:module";
 import { KvaultError } from "@kvault/core";
-import * as ort from "onnxruntime-node";
+import type * as ort from "onnxruntime-node";
 
 /** A tensor over memory we own: no copy is made on the way in or out. */
 export type Tensor = ort.Tensor;
@@ -24,11 +26,18 @@ export interface Session {
   close(): Promise<void>;
 }
 
+let library: typeof ort | undefined;
+
+function onnxRuntime(): typeof ort {
+  library ??= createRequire(import.meta.url)("onnxruntime-node") as typeof ort;
+  return library;
+}
+
 /** Loads a graph; its external weights lie beside it. */
 export async function openSession(path: string, { numThreads }: SessionOptions): Promise<Session> {
   let session: ort.InferenceSession;
   try {
-    session = await ort.InferenceSession.create(path, {
+    session = await onnxRuntime().InferenceSession.create(path, {
       executionProviders: ["cpu"],
       intraOpNumThreads: numThreads,
       interOpNumThreads: 1,
@@ -49,13 +58,13 @@ export async function openSession(path: string, { numThreads }: SessionOptions):
 
 /** f32 over `data`, whose length is the product of `dims`. */
 export function f32Tensor(data: Float32Array, dims: readonly number[]): Tensor {
-  return new ort.Tensor("float32", data, dims);
+  return new (onnxRuntime().Tensor)("float32", data, dims);
 }
 
 export function i64Tensor(values: ArrayLike<number>, dims: readonly number[] = [values.length]): Tensor {
-  return new ort.Tensor("int64", BigInt64Array.from(values, BigInt), dims);
+  return new (onnxRuntime().Tensor)("int64", BigInt64Array.from(values, BigInt), dims);
 }
 
 export function i32Tensor(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
-  return new ort.Tensor("int32", Int32Array.from(values), dims);
+  return new (onnxRuntime().Tensor)("int32", Int32Array.from(values), dims);
 }
