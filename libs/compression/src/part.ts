@@ -52,7 +52,8 @@ export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: nu
 
 /**
  * Parts of one layer, in order → its kept pairs. Throws INCOMPATIBLE_FORMAT for an unknown
- * codec and CACHE_CORRUPT for bytes that are not such a layer.
+ * codec and CACHE_CORRUPT for bytes that are not such a layer. The result may share memory
+ * with the only part.
  */
 export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
   return decodeParts(codecFromSpec(codecSpec), parts, shape);

@@ -1,6 +1,7 @@
-/** Nearest integer of `x` ≥ 0, ties to even, as IEEE 754, torch and numpy round (`Math.round` rounds halves up). */
+/** Above 2^52 a double has no fraction: adding and taking it off again leaves `x` rounded by the hardware, ties to even. */
+const NO_FRACTION = 2 ** 52;
+
+/** Nearest integer of `x` in [0, 2^52), ties to even, as torch and numpy round (`Math.round` rounds halves up). */
 export function roundHalfEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
+  return x + NO_FRACTION - NO_FRACTION;
 }

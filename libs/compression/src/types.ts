@@ -102,7 +102,10 @@ export interface Selector {
 
 /** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the part's (part.ts). */
 export interface Codec {
-  /** No decoded value is further from the original than this times the largest magnitude of its tensor; 0: lossless. */
+  /**
+   * No decoded value is further from the original than this times the largest magnitude of its
+   * tensor, plus 2^-25 (half the smallest f16); exactly 0: lossless.
+   */
   readonly maxRelativeError: number;
   /** Tensors for finite keys and values, by name; never `pos` or `offsets`. Same layer, same bytes. */
   encode(layer: RaggedLayerKv): Map<string, NamedTensor>;
