@@ -3,12 +3,13 @@
  *
  * `manifest.json` is JSON with sorted keys, so equal manifests are equal bytes. It is written
  * last and read with suspicion: every count has a limit, every sum must agree with what it
- * sums, the digest must follow from the identity and the id from the digest.
+ * sums, the digest must follow from the identity and the id from the digest, and `checksum`
+ * (in the file only) is the SHA-256 of the file without it.
  *
  * @module
  */
 import type { KvShape } from "@kvault/core";
-import { KvaultError } from "@kvault/core";
+import { KvaultError, sha256Hex } from "@kvault/core";
 import { z } from "zod";
 import type { ContextIdentity } from "./identity.ts";
 import { contextDigest, contextIdOf, RECORD_FORMAT_VERSION } from "./identity.ts";
@@ -203,7 +204,7 @@ function totalsOf(input: Pick<ManifestInput, "model" | "prefixTokens" | "context
 export function encodeManifest(manifest: ContextManifest): Uint8Array {
   const problem = findProblem(manifest);
   if (problem !== undefined) throw new RangeError(`Cannot encode manifest: ${problem.field}: ${problem.found}`);
-  return Buffer.from(`${JSON.stringify(manifest, sortedKeys)}\n`, "utf8");
+  return Buffer.from(canonicalJson({ ...manifest, checksum: sha256Hex(canonicalJson(manifest)) }), "utf8");
 }
 
 /**
@@ -211,19 +212,27 @@ export function encodeManifest(manifest: ContextManifest): Uint8Array {
  * with another; INCOMPATIBLE_FORMAT for another schema or record format version.
  */
 export function parseManifest(bytes: Uint8Array): ContextManifest {
+  const { checksum, ...rest } = parseObject(bytes);
+  if (typeof rest["schema"] === "string") refuseOtherVersion("schema", rest["schema"], MANIFEST_SCHEMA);
+  const problem = findProblem(rest);
+  if (problem !== undefined) throw corrupt(problem.field, problem.found);
+  const expected = sha256Hex(canonicalJson(rest));
+  if (checksum !== expected) throw corrupt("checksum", `found ${String(checksum)}, expected ${expected}`);
+  const manifest = rest as unknown as ContextManifest;
+  refuseOtherVersion("formatVersion", manifest.identity.formatVersion, RECORD_FORMAT_VERSION);
+  return manifest;
+}
+
+function parseObject(bytes: Uint8Array): Record<string, unknown> {
   if (bytes.byteLength > LIMITS.manifestBytes) throw corrupt("bytes", `${bytes.byteLength}, limit ${LIMITS.manifestBytes}`);
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw corrupt("json", cause instanceof Error ? cause.message : String(cause));
+    throw corrupt("manifest", cause instanceof Error ? cause.message : String(cause));
   }
-  refuseOtherVersion(value, "schema", (found) => typeof found === "string" && found !== MANIFEST_SCHEMA, MANIFEST_SCHEMA);
-  const problem = findProblem(value);
-  if (problem !== undefined) throw corrupt(problem.field, problem.found);
-  const manifest = value as ContextManifest;
-  refuseOtherVersion(manifest.identity, "formatVersion", (found) => found !== RECORD_FORMAT_VERSION, RECORD_FORMAT_VERSION);
-  return manifest;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw corrupt("manifest", "not a JSON object");
+  return value as Record<string, unknown>;
 }
 
 interface Problem {
@@ -269,17 +278,11 @@ function findContradiction(manifest: ContextManifest): Problem | undefined {
   return undefined;
 }
 
-function refuseOtherVersion(
-  holder: unknown,
-  field: string,
-  isOther: (found: unknown) => boolean,
-  expected: string | number,
-): void {
-  const found = typeof holder === "object" && holder !== null ? (holder as Record<string, unknown>)[field] : undefined;
-  if (!isOther(found)) return;
-  const text = String(found).slice(0, 80);
-  throw new KvaultError("INCOMPATIBLE_FORMAT", `Cannot read manifest: ${field} is "${text}", this version reads "${expected}"`, {
-    details: { field, expected, found: text },
+function refuseOtherVersion(field: string, found: string | number, expected: string | number): void {
+  if (found === expected) return;
+  const shown = String(found).slice(0, 80);
+  throw new KvaultError("INCOMPATIBLE_FORMAT", `Cannot read manifest: ${field} is "${shown}", this version reads "${expected}"`, {
+    details: { field, expected, found: shown },
   });
 }
 
@@ -293,8 +296,11 @@ function sum(values: readonly number[]): number {
   return total;
 }
 
-/** JSON replacer: objects with their keys in order. */
-function sortedKeys(_key: string, value: unknown): unknown {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
-  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+/** JSON with the keys of every object in order. */
+function canonicalJson(value: object): string {
+  const sortKeys = (_key: string, at: unknown): unknown =>
+    typeof at !== "object" || at === null || Array.isArray(at)
+      ? at
+      : Object.fromEntries(Object.entries(at).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify(value, sortKeys)}\n`;
 }

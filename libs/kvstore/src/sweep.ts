@@ -11,7 +11,7 @@
 import type { KvaultError } from "@kvault/core";
 import { isKvaultError } from "@kvault/core";
 import type { BlobStore, CallOptions } from "./blob-store.ts";
-import type { ContextManifest } from "./manifest.ts";
+import { eachAtOnce } from "./each-at-once.ts";
 import { readManifest } from "./record.ts";
 import { parseRecordKey, RECORDS_PREFIX } from "./record-layout.ts";
 
@@ -33,36 +33,57 @@ export interface SweepReport {
 export async function sweepOrphans(store: BlobStore, options: SweepOptions): Promise<SweepReport> {
   const olderThanMs = (options.nowMs ?? Date.now()) - options.graceMs;
   const call: CallOptions = { signal: options.signal };
-  let removedParts = 0;
-  let removedBytes = 0;
-  let known: { readonly contextId: string; readonly isNamed: (part: string) => boolean } | undefined;
+  const report = { removedParts: 0, removedBytes: 0 };
+  let old: OldPart[] = [];
   for await (const key of store.list(RECORDS_PREFIX, call)) {
     const record = parseRecordKey(key);
     if (record?.part === undefined) continue;
+    // Keys come in order, so a context's parts come together.
+    if (old[0] !== undefined && old[0].contextId !== record.contextId) {
+      await removeUnnamed(store, old, options, report);
+      old = [];
+    }
     const stat = await store.stat(key, call);
     if (stat?.modifiedMs === undefined || stat.modifiedMs > olderThanMs) continue;
-    // Read after the age was: a builder that renewed the part since has not committed before.
-    if (known?.contextId !== record.contextId) {
-      known = { contextId: record.contextId, isNamed: await namedParts(store, record.contextId, options) };
-    }
-    if (known.isNamed(record.part)) continue;
-    await store.delete(key, call);
-    removedParts++;
-    removedBytes += stat.bytes;
+    old.push({ key, contextId: record.contextId, sha256: record.part, bytes: stat.bytes });
   }
-  return { removedParts, removedBytes };
+  await removeUnnamed(store, old, options, report);
+  return report;
 }
 
-async function namedParts(store: BlobStore, contextId: string, options: SweepOptions): Promise<(part: string) => boolean> {
-  let manifest: ContextManifest;
+interface OldPart {
+  readonly key: string;
+  readonly contextId: string;
+  readonly sha256: string;
+  readonly bytes: number;
+}
+
+/** `old`: parts of one context. Ages were read before the manifest is: what is old now and not named was never committed. */
+async function removeUnnamed(
+  store: BlobStore,
+  old: readonly OldPart[],
+  options: SweepOptions,
+  report: { removedParts: number; removedBytes: number },
+): Promise<void> {
+  if (old[0] === undefined) return;
+  const isNamed = await namedParts(store, old[0].contextId, options);
+  await eachAtOnce(old, async ({ key, sha256, bytes }) => {
+    if (isNamed(sha256)) return;
+    await store.delete(key, { signal: options.signal });
+    report.removedParts++;
+    report.removedBytes += bytes;
+  });
+}
+
+async function namedParts(store: BlobStore, contextId: string, options: SweepOptions): Promise<(sha256: string) => boolean> {
   try {
-    manifest = await readManifest(store, contextId, { signal: options.signal });
+    const manifest = await readManifest(store, contextId, { signal: options.signal });
+    const named = new Set(manifest.layers.flatMap((layer) => layer.parts.map((part) => part.sha256)));
+    return (sha256) => named.has(sha256);
   } catch (error) {
     if (isKvaultError(error, "CONTEXT_NOT_FOUND")) return () => false;
     if (!isKvaultError(error, "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) throw error;
     options.onBroken?.(contextId, error);
     return () => true;
   }
-  const named = new Set(manifest.layers.flatMap((layer) => layer.parts.map((part) => part.sha256)));
-  return (part) => named.has(part);
 }
