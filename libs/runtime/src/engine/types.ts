@@ -4,7 +4,8 @@
  *
  * @module
  */
-import type { ChatMessage } from "@kvault/model";
+import type { ContextManifest } from "@kvault/kvstore";
+import type { ChatMessage, ModelConfig, ModelIdentity } from "@kvault/model";
 
 export type Content = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
@@ -22,6 +23,8 @@ export interface EngineOptions {
   readonly residentBytes: number;
   /** `int8` activations inside MatMulNBits, or `f32` (slower; for accuracy studies). */
   readonly activations: "int8" | "f32";
+  /** Models kept open at once; 2 when absent. */
+  readonly maxModels?: number;
 }
 
 export interface BuildRequest {
@@ -79,25 +82,140 @@ export interface CacheInfo {
   readonly bytesLoaded: number;
 }
 
-export type QueryEvent =
-  | { readonly type: "delta"; readonly text: string; readonly tokenIds: readonly number[] }
-  | {
-      readonly type: "answer";
-      readonly text: string;
-      readonly finishReason: FinishReason;
-      readonly usage: {
-        readonly contextTokens: number;
-        readonly keptPairs: number;
-        readonly questionTokens: number;
-        readonly newTokens: number;
-      };
-      readonly timings: {
-        readonly queueMs: number;
-        readonly loadMs: number;
-        readonly ttftMs: number;
-        readonly tpotMs: number;
-        readonly totalMs: number;
-      };
-      readonly cache: CacheInfo;
-      readonly seed: number;
-    };
+/** Whole characters, never part of a stop string, and the tokens drawn for them. */
+export interface QueryDelta {
+  readonly type: "delta";
+  readonly text: string;
+  readonly tokenIds: readonly number[];
+}
+
+/** Always the last event. */
+export interface QueryAnswer {
+  readonly type: "answer";
+  /** All deltas joined. */
+  readonly text: string;
+  readonly finishReason: FinishReason;
+  readonly usage: {
+    /** Template prefix not included. */
+    readonly contextTokens: number;
+    readonly keptPairs: number;
+    readonly questionTokens: number;
+    /** The token that ended the answer not included. */
+    readonly newTokens: number;
+  };
+  readonly timings: {
+    /** Receipt to the first run that read the question, loading not included. */
+    readonly queueMs: number;
+    /** Making model and context resident; for an inline text, reading it. */
+    readonly loadMs: number;
+    /** Receipt to the first token. */
+    readonly ttftMs: number;
+    /** Mean gap between the tokens after the first; 0 for fewer than two. */
+    readonly tpotMs: number;
+    readonly totalMs: number;
+  };
+  readonly cache: CacheInfo;
+  readonly seed: number;
+}
+
+export type QueryEvent = QueryDelta | QueryAnswer;
+
+export interface LoadRequest {
+  readonly contextId: string;
+  readonly digest: string;
+  readonly model: string;
+}
+
+/** A finished build. */
+export interface BuildResult {
+  readonly manifest: ContextManifest;
+  /** False when another builder had committed the same context first. */
+  readonly created: boolean;
+}
+
+export interface InspectScoresRequest {
+  readonly model: string;
+  /** Token ids, template prefix included. */
+  readonly ids: Int32Array;
+  readonly prefixTokens: number;
+  /** A scorer, a preset or a whole spec. */
+  readonly method: string;
+  /** Where to write `scores` F32 [L, K, S] and `last_logits` F32 [V]. */
+  readonly outPath: string;
+}
+
+export interface InspectScoresResult {
+  /** Canonical text of the scorer. */
+  readonly spec: string;
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  readonly seqLen: number;
+}
+
+/** What opening a model told. */
+export interface ModelFacts {
+  readonly config: ModelConfig;
+  readonly identity: ModelIdentity;
+}
+
+export interface DownloadProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What an engine process holds and does. */
+export interface EngineSnapshot {
+  readonly residentContextIds: readonly string[];
+  readonly residentBytes: number;
+  readonly runningBuilds: number;
+  readonly runningQueries: number;
+  /** Models that are open. */
+  readonly models: readonly string[];
+}
+
+/**
+ * `starting`: the first process comes up. `restarting`: one died, the next comes up; calls wait.
+ * `failed`: it died too often without coming up; calls are refused. `closed`: by us.
+ */
+export type EngineHealth = "starting" | "ready" | "restarting" | "failed" | "closed";
+
+/** As of the engine's last heartbeat; asking never waits for a run. */
+export interface EngineStatus extends EngineSnapshot {
+  readonly health: EngineHealth;
+  /** Times the process was started again. */
+  readonly restarts: number;
+  readonly pid: number | undefined;
+}
+
+export interface BuildOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: BuildProgress) => void;
+}
+
+export interface OpenModelOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: DownloadProgress) => void;
+}
+
+export interface CallOptions {
+  readonly signal?: AbortSignal;
+}
+
+/** A supervised engine process. Every method may reject with ENGINE_DIED (retryable) and, once closed, with CLOSED. */
+export interface Engine {
+  /** Prefill, score, compress, publish. Builds run one at a time, in the order they came. */
+  build(request: BuildRequest, options?: BuildOptions): Promise<BuildResult>;
+  /** Deltas, then the answer. Starts when iterated; leaving the loop cancels it. */
+  query(request: QueryRequest, options?: CallOptions): AsyncIterable<QueryEvent>;
+  /** Makes a context resident. */
+  load(request: LoadRequest, options?: CallOptions): Promise<CacheInfo>;
+  /** Lets a context go; false when it was not resident. Running queries on it finish. */
+  evict(contextId: string, options?: CallOptions): Promise<boolean>;
+  /** Downloads and opens a model ahead of its first use. */
+  openModel(model: string, options?: OpenModelOptions): Promise<ModelFacts>;
+  inspectScores(request: InspectScoresRequest, options?: BuildOptions): Promise<InspectScoresResult>;
+  status(): EngineStatus;
+  /** Ends everything that runs and the process. Idempotent. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}

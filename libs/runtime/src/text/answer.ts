@@ -52,7 +52,9 @@ export function createAnswer({ tokens, sampling, stop, maxTokens }: AnswerOption
   /** The rest of the text when no more tokens come. */
   const flush = (shown: string, finishReason: FinishReason): { shown: string; finishReason: FinishReason } => {
     const last = matcher.push(detokeniser.end());
-    return last.stopped ? { shown: shown + last.text, finishReason: "stop" } : { shown: shown + last.text + matcher.end(), finishReason };
+    return last.stopped
+      ? { shown: shown + last.text, finishReason: "stop" }
+      : { shown: shown + last.text + matcher.end(), finishReason };
   };
   const finish = (shown: string, finishReason: FinishReason): AnswerStep => {
     text += shown;

@@ -1,0 +1,257 @@
+/**
+ * Building a record: prefill → score → select → encode and publish layer by layer → commit.
+ *
+ * Memory: the uncompressed cache and one layer more; a layer's parts travel to the store while
+ * the next one is encoded. Nothing exists before the commit: on any failure the parts put so
+ * far are removed, and after a kill they are garbage that the store's sweep finds.
+ *
+ * `seconds` are wall time and add up: while a part travels, time counts for `compress` as long
+ * as there is something to encode and for `publish` from then on. The commit itself comes
+ * after the report was written and is not in it.
+ *
+ * @module
+ */
+import { type CompressionPlan, encodeLayer, keepRows, resolveSpec, type Selection, selectPairs } from "@kvault/compression";
+import { invalidArgument, isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
+import {
+  type BlobStore,
+  type BuildSeconds,
+  type ContextIdentity,
+  type ContextManifest,
+  contentSha256,
+  contextDigest,
+  contextIdOf,
+  createManifest,
+  type LayerManifest,
+  openRecordWriter,
+  RECORD_FORMAT_VERSION,
+  type RecordWriter,
+  readManifest,
+} from "@kvault/kvstore";
+import type { ContextPrompt } from "@kvault/model";
+import type { RunLoop } from "../batching/run-loop.ts";
+import { yieldToEventLoop } from "../event-loop.ts";
+import type { ModelRunner, PrefilledContext } from "../model-runner.ts";
+import type { ModelCache } from "./models.ts";
+import { PhaseClock } from "./phase-clock.ts";
+import { readContext } from "./read-context.ts";
+import { scoreSource } from "./score-source.ts";
+import type { BuildPhase, BuildProgress, BuildRequest, BuildResult } from "./types.ts";
+
+type BuildClock = PhaseClock<Exclude<keyof BuildSeconds, "queue">>;
+
+export interface BuildDeps {
+  readonly store: BlobStore;
+  readonly models: ModelCache;
+  readonly loop: RunLoop;
+}
+
+export interface BuildCall {
+  readonly signal: AbortSignal;
+  readonly onProgress: (progress: BuildProgress) => void;
+  /** Seconds the build waited before this. */
+  readonly queuedSeconds: number;
+}
+
+/**
+ * Builds and publishes a context, or finds the record that an earlier build of the same
+ * request left. INVALID_ARGUMENT for an empty context, TOKEN_LIMIT for one too long,
+ * INCOMPATIBLE_MODEL when the request was made for another model, tokenizer or spec.
+ */
+export async function buildContext(deps: BuildDeps, request: BuildRequest, call: BuildCall): Promise<BuildResult> {
+  const existing = await findCommitted(deps.store, request, call.signal);
+  if (existing !== undefined) return { manifest: existing, created: false };
+  const plan = resolveSpec(request.spec);
+  const clock: BuildClock = new PhaseClock("load");
+  call.onProgress({ phase: "loading", done: 0, total: 0 });
+  const lease = await deps.models.acquire(request.model, {
+    signal: call.signal,
+    onProgress: ({ doneBytes, totalBytes }) =>
+      call.onProgress({ phase: "loading", done: mebibytes(doneBytes), total: mebibytes(totalBytes) }),
+  });
+  let prefilled: PrefilledContext | undefined;
+  try {
+    const { runner } = lease;
+    const identity = checkIdentity(request, plan, runner);
+    const prompt = readContext(runner, request.content);
+    clock.enter("prefill");
+    prefilled = await prefill(deps.loop, runner, prompt, call);
+    clock.enter("score");
+    const selection = await select(deps.loop, runner, plan, prefilled, call);
+    const context = prefilled;
+    return await withWriter(deps.store, request.contextId, async (writer) => {
+      const layers = await putLayers(writer, context, selection, plan, clock, call);
+      throwIfAborted(call.signal);
+      const seconds = secondsOf(clock, call.queuedSeconds);
+      const manifest = manifestOf(request, identity, plan, runner, prompt, layers, seconds);
+      return writer.commit(manifest, { signal: call.signal });
+    });
+  } finally {
+    prefilled?.release();
+    lease.release();
+  }
+}
+
+/** A committed record of the same digest: what is left to do when a builder died after its commit. */
+async function findCommitted(store: BlobStore, request: BuildRequest, signal: AbortSignal): Promise<ContextManifest | undefined> {
+  try {
+    const manifest = await readManifest(store, request.contextId, { signal });
+    return manifest.digest === request.digest ? manifest : undefined;
+  } catch (error) {
+    // A damaged manifest is replaced by the commit.
+    if (isKvaultError(error, "CONTEXT_NOT_FOUND", "CACHE_CORRUPT")) return undefined;
+    throw error;
+  }
+}
+
+function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: ModelRunner): ContextIdentity {
+  const content = contentSha256(request.content);
+  if (content !== request.contentSha256) {
+    throw invalidArgument("content_sha256", `Cannot build context: content hashes to "${content}"`, { found: content });
+  }
+  const { weightsSha256, tokenizerSha256, templateSha256, rope } = runner.identity;
+  const identity: ContextIdentity = {
+    weightsSha256,
+    tokenizerSha256,
+    templateSha256,
+    rope,
+    contentSha256: content,
+    spec: plan.spec,
+    formatVersion: RECORD_FORMAT_VERSION,
+    tenantSalt: "",
+  };
+  const digest = contextDigest(identity);
+  if (digest !== request.digest) {
+    throw new KvaultError(
+      "INCOMPATIBLE_MODEL",
+      `Cannot build context "${request.contextId}": digest is "${digest}" with model "${request.model}" here, expected "${request.digest}"`,
+      { details: { contextId: request.contextId, field: "digest", expected: request.digest, found: digest } },
+    );
+  }
+  if (request.contextId !== contextIdOf(digest)) {
+    throw invalidArgument("context_id", `Cannot build context "${request.contextId}": its digest names "${contextIdOf(digest)}"`);
+  }
+  return identity;
+}
+
+function prefill(loop: RunLoop, runner: ModelRunner, prompt: ContextPrompt, call: BuildCall): Promise<PrefilledContext> {
+  return loop.longWork((options) => runner.prefill(prompt, options), {
+    signal: call.signal,
+    onProgress: reportTokens("prefill", call),
+  });
+}
+
+async function select(
+  loop: RunLoop,
+  runner: ModelRunner,
+  plan: CompressionPlan,
+  context: PrefilledContext,
+  call: BuildCall,
+): Promise<Selection> {
+  const { repeatPass, needs } = plan;
+  const repeatAttention =
+    repeatPass === undefined
+      ? undefined
+      : await loop.longWork((options) => runner.repeatPass(context, repeatPass, options), {
+          signal: call.signal,
+          onProgress: reportTokens("score", call),
+        });
+  throwIfAborted(call.signal);
+  return selectPairs(plan, scoreSource(runner.config, context, needs, repeatAttention));
+}
+
+/** Encodes and puts layer after layer; the parts of one travel while the next is encoded. */
+async function putLayers(
+  writer: RecordWriter,
+  context: PrefilledContext,
+  selection: Selection,
+  plan: CompressionPlan,
+  clock: BuildClock,
+  { signal, onProgress }: BuildCall,
+): Promise<LayerManifest[]> {
+  const total = selection.numLayers;
+  const layers: LayerManifest[] = [];
+  let travelling: Promise<LayerManifest> | undefined;
+  const arrive = async (): Promise<void> => {
+    if (travelling === undefined) return;
+    clock.enter("publish");
+    layers.push(await travelling);
+    onProgress({ phase: "publish", done: layers.length, total });
+  };
+  for (let layer = 0; layer < total; layer++) {
+    clock.enter("compress");
+    await yieldToEventLoop();
+    throwIfAborted(signal);
+    const { numKvHeads, offset, ...rows } = keepRows(selection, layer, context.layer(layer));
+    const headLengths = Array.from({ length: numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
+    const parts = encodeLayer(plan.codec, { numKvHeads, offset, ...rows });
+    onProgress({ phase: "compress", done: layer + 1, total });
+    await arrive();
+    travelling = putParts(writer, parts, headLengths, signal);
+    // Awaited a layer later; a failure before that must not count as unhandled.
+    travelling.catch(() => undefined);
+  }
+  await arrive();
+  return layers;
+}
+
+async function putParts(
+  writer: RecordWriter,
+  parts: readonly Uint8Array[],
+  headLengths: readonly number[],
+  signal: AbortSignal,
+): Promise<LayerManifest> {
+  return { parts: await Promise.all(parts.map((bytes) => writer.putPart(bytes, { signal }))), headLengths };
+}
+
+/** Runs `work` with a writer that leaves nothing behind unless it committed. */
+async function withWriter<T>(store: BlobStore, contextId: string, work: (writer: RecordWriter) => Promise<T>): Promise<T> {
+  const writer = openRecordWriter(store, contextId);
+  try {
+    return await work(writer);
+  } catch (error) {
+    // The build's own failure is what counts; what could not be removed is for the sweep.
+    await writer.abandon().catch(() => undefined);
+    throw error;
+  }
+}
+
+function manifestOf(
+  request: BuildRequest,
+  identity: ContextIdentity,
+  plan: CompressionPlan,
+  runner: ModelRunner,
+  prompt: ContextPrompt,
+  layers: readonly LayerManifest[],
+  seconds: BuildSeconds,
+): ContextManifest {
+  const { numLayers, numKvHeads, headDim } = runner.config;
+  return createManifest({
+    identity,
+    model: { name: request.model, numLayers, numKvHeads, headDim },
+    prefixTokens: prompt.prefixIds.length,
+    contextTokens: prompt.contextIds.length,
+    codec: plan.codecSpec,
+    layers,
+    report: { keepRatio: plan.keepRatio, queryAgnostic: plan.queryAgnostic, seconds },
+    displayName: request.displayName,
+    labels: request.labels,
+    createTimeMs: request.createTimeMs,
+    expireTimeMs: request.expireTimeMs,
+  });
+}
+
+function secondsOf(clock: BuildClock, queue: number): BuildSeconds {
+  const [load, prefill, score, compress, publish] = (["load", "prefill", "score", "compress", "publish"] as const).map((phase) =>
+    clock.seconds(phase),
+  );
+  return { queue, load, prefill, score, compress, publish };
+}
+
+function reportTokens(phase: BuildPhase, { onProgress }: BuildCall): (done: number, total: number) => void {
+  return (done, total) => onProgress({ phase, done, total });
+}
+
+function mebibytes(bytes: number): number {
+  return Math.round(bytes / 1_048_576);
+}

@@ -1,0 +1,119 @@
+/**
+ * What an engine process holds, and its methods: models, resident contexts, the run loop, the
+ * store. Builds run one at a time, since each holds a whole uncompressed cache; queries run
+ * together.
+ *
+ * @module
+ */
+import { orAborted, throwIfAborted } from "@kvault/core";
+import type { BlobStore } from "@kvault/kvstore";
+import { RunLoop } from "../batching/run-loop.ts";
+import { buildContext } from "./builds.ts";
+import { ResidentContexts } from "./contexts.ts";
+import { inspectScores } from "./inspect-scores.ts";
+import { ModelCache, type OpenModel } from "./models.ts";
+import { answerQuery } from "./queries.ts";
+import type { EngineCore, EngineHandlers } from "./serve.ts";
+import { findStoredContext, type MakeResident } from "./stored-context.ts";
+
+/** Two models fit a machine that serves one and tries another. */
+const DEFAULT_MAX_MODELS = 2;
+
+export interface EngineCoreOptions {
+  /** Closed with the engine. */
+  readonly store: BlobStore;
+  readonly openModel: OpenModel;
+  readonly makeResident: MakeResident;
+  readonly residentBytes: number;
+  readonly maxModels?: number;
+  readonly lostContextIds: readonly string[];
+}
+
+export function createEngineCore(options: EngineCoreOptions): EngineCore {
+  const { store, openModel, makeResident, residentBytes, lostContextIds } = options;
+  const nowMs = (): number => performance.now();
+  const models = new ModelCache(openModel, options.maxModels ?? DEFAULT_MAX_MODELS);
+  const loop = new RunLoop(nowMs);
+  const contexts = new ResidentContexts({
+    budgetBytes: residentBytes,
+    lostContextIds,
+    find: async (request, signal) => {
+      const lease = await models.acquire(request.model, { signal });
+      try {
+        const { config, identity } = lease.runner;
+        return await findStoredContext({ store, makeResident, config, identity, nowMs: Date.now() }, request, signal);
+      } finally {
+        lease.release();
+      }
+    },
+  });
+  const running = { builds: 0, queries: 0 };
+  let lastBuild: Promise<unknown> = Promise.resolve();
+
+  /** Runs `work` after every build asked for before it. */
+  const inTurn = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
+    const previous = lastBuild;
+    const mine = orAborted(previous, signal).then(() => {
+      throwIfAborted(signal);
+      return work();
+    });
+    // Whoever comes next waits for both: leaving the queue must not let it overtake the build in front.
+    lastBuild = Promise.allSettled([previous, mine]);
+    return mine;
+  };
+  const counted = async <T>(kind: keyof typeof running, work: () => Promise<T>): Promise<T> => {
+    running[kind]++;
+    try {
+      return await work();
+    } finally {
+      running[kind]--;
+    }
+  };
+
+  const handlers: EngineHandlers = {
+    build: (request, { signal, emit, waitedMs }) => {
+      const receivedMs = nowMs() - waitedMs;
+      return counted("builds", () =>
+        inTurn(signal, () => {
+          const queuedSeconds = (nowMs() - receivedMs) / 1_000;
+          return buildContext({ store, models, loop }, request, { signal, onProgress: emit, queuedSeconds });
+        }),
+      );
+    },
+    query: (request, { signal, emit, waitedMs }) => {
+      const receivedMs = nowMs() - waitedMs;
+      const deps = { models, contexts, loop, makeResident, nowMs };
+      return counted("queries", () => answerQuery(deps, request, { signal, onDelta: emit, receivedMs }));
+    },
+    async load(request, { signal }) {
+      const { cache, release } = await contexts.acquire(request, signal);
+      release();
+      return cache;
+    },
+    evict: async ({ contextId }) => contexts.evict(contextId),
+    async openModel({ model }, { signal, emit }) {
+      const lease = await models.acquire(model, { signal, onProgress: emit });
+      const { config, identity } = lease.runner;
+      lease.release();
+      return { config, identity };
+    },
+    inspectScores: (request, { signal, emit }) =>
+      counted("builds", () => inTurn(signal, () => inspectScores({ models, loop }, request, { signal, onProgress: emit }))),
+  };
+
+  return {
+    handlers,
+    snapshot: () => ({
+      residentContextIds: contexts.ids,
+      residentBytes: contexts.bytes,
+      runningBuilds: running.builds,
+      runningQueries: running.queries,
+      models: models.names,
+    }),
+    async close() {
+      loop.close();
+      await models.close();
+      await store.close();
+    },
+  };
+}

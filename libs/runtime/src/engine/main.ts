@@ -1,0 +1,49 @@
+/**
+ * Entry of an engine process; started by the supervisor's client and by nobody else.
+ *
+ * @module
+ */
+import { openStore } from "@kvault/kvstore";
+import { type ModelHub, openHub } from "@kvault/model";
+import type { ModelRunner } from "../model-runner.ts";
+import { openModelRunner } from "../onnx-model-runner.ts";
+import { residentContext } from "../resident-context.ts";
+import { createEngineCore } from "./core.ts";
+import { processChannel } from "./process-channel.ts";
+import { type OpenCoreOptions, serveEngine } from "./serve.ts";
+import type { OpenModelOptions } from "./types.ts";
+
+serveEngine(processChannel(), async (options) => {
+  const { cacheDir, offline, storeUrl, residentBytes, maxModels, lostContextIds } = options;
+  const hub = await openHub({ cacheDir, offline });
+  return createEngineCore({
+    store: await openStore(storeUrl),
+    openModel: (model, openOptions) => openCatalogueModel(hub, model, options, openOptions),
+    makeResident: residentContext,
+    residentBytes,
+    ...(maxModels === undefined ? {} : { maxModels }),
+    lostContextIds,
+  });
+});
+
+async function openCatalogueModel(
+  hub: ModelHub,
+  model: string,
+  { cacheDir, numThreads, activations }: OpenCoreOptions,
+  { signal, onProgress }: OpenModelOptions,
+): Promise<ModelRunner> {
+  const { sha256, identity } = hub.describe(model);
+  const modelPath = await hub.fetchModel(model, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(onProgress === undefined ? {} : { onProgress: ({ doneBytes, totalBytes }) => onProgress({ doneBytes, totalBytes }) }),
+  });
+  return openModelRunner({
+    modelPath,
+    weightsSha256: sha256,
+    cacheDir,
+    numThreads,
+    activations,
+    expectedIdentity: identity,
+    ...(signal === undefined ? {} : { signal }),
+  });
+}

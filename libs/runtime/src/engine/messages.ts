@@ -1,0 +1,75 @@
+/**
+ * What supervisor and engine say to each other: one union per direction, one id per call.
+ *
+ * A call is answered by any number of events and then exactly one result or error. A
+ * cancelled call is answered too: its error is the acknowledgement. Messages cross by
+ * structured clone; errors as {@link WireError}, so that class and code survive.
+ *
+ * @module
+ */
+import type { WireError } from "@kvault/core";
+import type {
+  BuildProgress,
+  BuildRequest,
+  BuildResult,
+  CacheInfo,
+  DownloadProgress,
+  EngineOptions,
+  EngineSnapshot,
+  InspectScoresRequest,
+  InspectScoresResult,
+  LoadRequest,
+  ModelFacts,
+  QueryAnswer,
+  QueryDelta,
+  QueryRequest,
+} from "./types.ts";
+
+/** Every method of an engine: what it takes, what it reports on the way, what it gives. */
+export interface EngineMethods {
+  build: { request: BuildRequest; event: BuildProgress; result: BuildResult };
+  query: { request: QueryRequest; event: QueryDelta; result: QueryAnswer };
+  load: { request: LoadRequest; event: never; result: CacheInfo };
+  evict: { request: { readonly contextId: string }; event: never; result: boolean };
+  openModel: { request: { readonly model: string }; event: DownloadProgress; result: ModelFacts };
+  inspectScores: { request: InspectScoresRequest; event: BuildProgress; result: InspectScoresResult };
+}
+
+export type EngineMethod = keyof EngineMethods;
+export type RequestOf<M extends EngineMethod> = EngineMethods[M]["request"];
+export type EventOf<M extends EngineMethod> = EngineMethods[M]["event"];
+export type ResultOf<M extends EngineMethod> = EngineMethods[M]["result"];
+
+export type CallMessage = {
+  [M in EngineMethod]: {
+    readonly type: "call";
+    readonly id: number;
+    readonly method: M;
+    readonly request: RequestOf<M>;
+    /** Milliseconds since the epoch; the pipe may hold a message while a run blocks the engine. */
+    readonly sentAtMs: number;
+  };
+}[EngineMethod];
+
+/** Supervisor → engine. */
+export type ToEngine =
+  /** First, once. `lostContextIds` were resident in the process before this one. */
+  | { readonly type: "open"; readonly options: EngineOptions; readonly lostContextIds: readonly string[] }
+  | CallMessage
+  | { readonly type: "cancel"; readonly id: number }
+  | { readonly type: "close" };
+
+/** Engine → supervisor. */
+export type FromEngine =
+  /** Calls are taken from now on. */
+  | { readonly type: "ready" }
+  /** It cannot open, and says why before it exits. */
+  | { readonly type: "broken"; readonly error: WireError }
+  /** Every second while no run blocks it, and after each call. */
+  | { readonly type: "heartbeat"; readonly snapshot: EngineSnapshot }
+  | { readonly type: "event"; readonly id: number; readonly event: EventOf<EngineMethod> }
+  | { readonly type: "result"; readonly id: number; readonly result: ResultOf<EngineMethod> }
+  | { readonly type: "error"; readonly id: number; readonly error: WireError };
+
+/** Milliseconds between two heartbeats of an idle engine. */
+export const HEARTBEAT_MS = 1_000;

@@ -1,0 +1,151 @@
+/**
+ * A query from its receipt to its answer: model and context made ready, the question checked
+ * against what is left of the model's length, then a sequence in the run loop.
+ *
+ * An inline text is read for this query alone, in chunks that take turns with other queries;
+ * it is never stored and goes when the answer is over.
+ *
+ * @module
+ */
+import { invalidArgument, KvaultError } from "@kvault/core";
+import type { RunLoop } from "../batching/run-loop.ts";
+import type { ModelRunner, ResidentContext } from "../model-runner.ts";
+import { fullLayer } from "../resident-context.ts";
+import { checkSampling } from "../sampling/sampler.ts";
+import { createAnswer } from "../text/answer.ts";
+import { checkStopStrings } from "../text/stop-strings.ts";
+import type { ResidentContexts } from "./contexts.ts";
+import type { ModelCache } from "./models.ts";
+import { readContext } from "./read-context.ts";
+import type { MakeResident } from "./stored-context.ts";
+import type { CacheInfo, Content, QueryAnswer, QueryDelta, QueryRequest } from "./types.ts";
+
+/** Above any answer we know; a request for more is a mistake. */
+export const MAX_NEW_TOKENS = 131_072;
+
+export interface QueryDeps {
+  readonly models: ModelCache;
+  readonly contexts: ResidentContexts;
+  readonly loop: RunLoop;
+  readonly makeResident: MakeResident;
+  /** The loop's clock. */
+  readonly nowMs: () => number;
+}
+
+export interface QueryCall {
+  readonly signal: AbortSignal;
+  readonly onDelta: (delta: QueryDelta) => void;
+  /** When the query was received, on the same clock; before it reached this process. */
+  readonly receivedMs: number;
+}
+
+/** A context ready to be asked. */
+interface AskedContext {
+  readonly resident: ResidentContext;
+  readonly contextTokens: number;
+  readonly cache: CacheInfo;
+  release(): void;
+}
+
+export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: QueryCall): Promise<QueryAnswer> {
+  checkRequest(request);
+  const { models, contexts, loop, nowMs } = deps;
+  const { signal, receivedMs } = call;
+  const startMs = nowMs();
+  const lease = await models.acquire(request.model, { signal });
+  let asked: AskedContext | undefined;
+  try {
+    const { runner } = lease;
+    const { source, model, question, sampling, stop } = request;
+    const questionIds = readQuestion(runner, question);
+    asked =
+      source.type === "stored"
+        ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal)
+        : await askInline(deps, runner, source.content, signal);
+    const { resident, contextTokens, cache } = asked;
+    const loadMs = nowMs() - startMs;
+    const room = runner.config.maxTokens - resident.nextPosition - questionIds.length;
+    if (room < 1) throw questionTooLong(questionIds.length, resident.nextPosition, runner.config.maxTokens);
+    const answer = createAnswer({ tokens: runner.tokens, sampling, stop, maxTokens: Math.min(request.maxTokens, room) });
+    const end = await loop.answer({
+      runner,
+      context: resident,
+      questionIds,
+      answer,
+      signal,
+      onStep: ({ text, tokenIds }) => call.onDelta({ type: "delta", text, tokenIds }),
+    });
+    const { text, newTokens } = answer;
+    // Every run after the first token drew one more, the token that ended the answer included.
+    const gaps = end.finishReason === "end" ? newTokens : newTokens - 1;
+    return {
+      type: "answer",
+      text,
+      finishReason: end.finishReason,
+      usage: { contextTokens, keptPairs: resident.keptPairs, questionTokens: questionIds.length, newTokens },
+      timings: {
+        queueMs: Math.max(0, end.firstRunMs - receivedMs - loadMs),
+        loadMs,
+        ttftMs: end.firstTokenMs - receivedMs,
+        tpotMs: gaps > 0 ? (end.lastTokenMs - end.firstTokenMs) / gaps : 0,
+        totalMs: nowMs() - receivedMs,
+      },
+      cache,
+      seed: sampling.seed,
+    };
+  } finally {
+    asked?.release();
+    lease.release();
+  }
+}
+
+/** Refuses what can be refused without a model. */
+function checkRequest({ question, sampling, stop, maxTokens }: QueryRequest): void {
+  if (question.trim() === "") throw invalidArgument("question", "Cannot answer a question of no text");
+  if (!Number.isSafeInteger(maxTokens) || maxTokens < 1 || maxTokens > MAX_NEW_TOKENS) {
+    throw invalidArgument("limits.max_tokens", `Cannot generate ${maxTokens} tokens: 1 to ${MAX_NEW_TOKENS} are allowed`);
+  }
+  checkSampling(sampling);
+  checkStopStrings(stop);
+}
+
+function readQuestion(runner: ModelRunner, question: string): readonly number[] {
+  return Array.from(runner.prompts.question(question));
+}
+
+async function askStored(
+  contexts: ResidentContexts,
+  request: { readonly contextId: string; readonly digest: string; readonly model: string },
+  signal: AbortSignal,
+): Promise<AskedContext> {
+  const { context, cache, release } = await contexts.acquire(request, signal);
+  return { resident: context.resident, contextTokens: context.contextTokens, cache, release };
+}
+
+async function askInline(deps: QueryDeps, runner: ModelRunner, content: Content, signal: AbortSignal): Promise<AskedContext> {
+  const prompt = readContext(runner, content);
+  const prefilled = await deps.loop.longWork((options) => runner.prefill(prompt, options), { signal });
+  try {
+    const resident = deps.makeResident(prefilled.seqLen, denseLayers(prefilled, runner.config.numLayers));
+    return {
+      resident,
+      contextTokens: prompt.contextIds.length,
+      cache: { tier: "none", reason: "INLINE", bytesLoaded: 0 },
+      release: () => undefined,
+    };
+  } finally {
+    prefilled.release();
+  }
+}
+
+function* denseLayers(prefilled: Awaited<ReturnType<ModelRunner["prefill"]>>, numLayers: number) {
+  for (let layer = 0; layer < numLayers; layer++) yield fullLayer(prefilled.layer(layer));
+}
+
+function questionTooLong(questionTokens: number, position: number, maxTokens: number): KvaultError {
+  return new KvaultError(
+    "TOKEN_LIMIT",
+    `Cannot read question of ${questionTokens} tokens: the context ends at ${position} of the model's ${maxTokens}`,
+    { details: { field: "question", questionTokens, contextEnd: position, maxTokens } },
+  );
+}

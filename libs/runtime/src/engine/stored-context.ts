@@ -1,0 +1,129 @@
+/**
+ * A committed record → a resident context: the manifest is checked against what was asked for
+ * and against the model field by field, then the layers are read in parallel, every part
+ * verified.
+ *
+ * @module
+ */
+import { decodeLayer } from "@kvault/compression";
+import { KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
+import { type BlobStore, type ContextManifest, readManifest, readPart } from "@kvault/kvstore";
+import type { ModelConfig, ModelIdentity } from "@kvault/model";
+import type { ResidentContext } from "../model-runner.ts";
+import type { ReadableContext } from "./contexts.ts";
+import type { LoadRequest } from "./types.ts";
+
+/** Makes decoded layers, taken in order, resident. */
+export type MakeResident = (nextPosition: number, layers: Iterable<RaggedLayerKv>) => ResidentContext;
+
+/** Layers read at once: enough to keep a disk busy, few enough that hashing does not pile up bytes. */
+const PARALLEL_LAYERS = 4;
+
+export interface StoredContextDeps {
+  readonly store: BlobStore;
+  readonly makeResident: MakeResident;
+  readonly config: ModelConfig;
+  readonly identity: ModelIdentity;
+  /** Milliseconds since the epoch. */
+  readonly nowMs: number;
+}
+
+/**
+ * Finds and checks a record. CONTEXT_NOT_FOUND, CONTEXT_EXPIRED, CACHE_CORRUPT,
+ * INCOMPATIBLE_FORMAT, or INCOMPATIBLE_MODEL with the field that differs.
+ */
+export async function findStoredContext(
+  deps: StoredContextDeps,
+  request: LoadRequest,
+  signal: AbortSignal,
+): Promise<ReadableContext> {
+  const { store, makeResident, config, identity } = deps;
+  const { contextId, model } = request;
+  const { weightsSha256, tokenizerSha256, templateSha256, rope } = identity;
+  const expected = { weightsSha256, tokenizerSha256, templateSha256, rope };
+  const manifest = await readManifest(store, contextId, { signal, expected });
+  checkManifest(manifest, request, config, deps.nowMs);
+  const { digest, contextTokens, nextPosition, report } = manifest;
+  return {
+    bytes: report.keptPairs * manifest.model.headDim * 2 * Float32Array.BYTES_PER_ELEMENT,
+    async read() {
+      const layers = await readLayers(store, manifest, signal);
+      const resident = makeResident(nextPosition, layers);
+      return { contextId, digest, model, contextTokens, resident, storedBytes: report.storedBytes };
+    },
+  };
+}
+
+function checkManifest(manifest: ContextManifest, request: LoadRequest, config: ModelConfig, nowMs: number): void {
+  const { contextId } = request;
+  const sizes: readonly (readonly [field: string, found: string | number, expected: string | number])[] = [
+    ["digest", manifest.digest, request.digest],
+    ["numLayers", manifest.model.numLayers, config.numLayers],
+    ["numKvHeads", manifest.model.numKvHeads, config.numKvHeads],
+    ["headDim", manifest.model.headDim, config.headDim],
+  ];
+  for (const [field, found, expected] of sizes) {
+    if (found === expected) continue;
+    throw new KvaultError(
+      "INCOMPATIBLE_MODEL",
+      `Cannot use context "${contextId}": ${field} is "${found}", expected "${expected}"`,
+      { details: { contextId, field, expected, found } },
+    );
+  }
+  if (manifest.expireTimeMs > 0 && manifest.expireTimeMs <= nowMs) {
+    throw new KvaultError("CONTEXT_EXPIRED", `Cannot use context "${contextId}": it expired`, {
+      details: { contextId, expireTimeMs: manifest.expireTimeMs },
+    });
+  }
+}
+
+/** All layers, in order; handed over one by one so that each can be freed once it is resident. */
+async function readLayers(store: BlobStore, manifest: ContextManifest, signal: AbortSignal): Promise<Iterable<RaggedLayerKv>> {
+  const layers = new Array<RaggedLayerKv | undefined>(manifest.layers.length);
+  const failed = new AbortController();
+  const either = AbortSignal.any([signal, failed.signal]);
+  let next = 0;
+  const reader = async (): Promise<void> => {
+    while (next < layers.length) {
+      const layer = next++;
+      layers[layer] = await readLayer(store, manifest, layer, either);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: PARALLEL_LAYERS }, reader));
+  } catch (error) {
+    failed.abort(error);
+    throw error;
+  }
+  return takeInOrder(layers);
+}
+
+function* takeInOrder(layers: (RaggedLayerKv | undefined)[]): Generator<RaggedLayerKv> {
+  for (let layer = 0; layer < layers.length; layer++) {
+    const ragged = layers[layer] as RaggedLayerKv;
+    layers[layer] = undefined;
+    yield ragged;
+  }
+}
+
+async function readLayer(
+  store: BlobStore,
+  manifest: ContextManifest,
+  layer: number,
+  signal: AbortSignal,
+): Promise<RaggedLayerKv> {
+  const { contextId, codec, model, nextPosition } = manifest;
+  const { parts, headLengths } = manifest.layers[layer];
+  const bytes = await Promise.all(parts.map((ref) => readPart(store, contextId, ref, { signal })));
+  const ragged = decodeLayer(codec, bytes, { numKvHeads: model.numKvHeads, headDim: model.headDim, seqLen: nextPosition });
+  for (const [kvHead, expected] of headLengths.entries()) {
+    const found = rowLength(ragged, kvHead);
+    if (found === expected) continue;
+    throw new KvaultError(
+      "CACHE_CORRUPT",
+      `Cannot read layer ${layer} of context "${contextId}": head ${kvHead} has ${found} pairs, the manifest says ${expected}`,
+      { details: { contextId, layer, kvHead, found, expected } },
+    );
+  }
+  return ragged;
+}
