@@ -55,7 +55,10 @@ export async function runRepeatPass(
         contextEnd: i64Tensor([seqLen]),
       };
       const chunkOutputs: Tensors = Object.fromEntries(
-        score_L.map((_, layer) => [`score.${layer}`, f32Tensor(new Float32Array(numKvHeads * columns), [numKvHeads, columns])]),
+        score_L.map((_, layer) => [
+          `repeatAttention.${layer}`,
+          f32Tensor(new Float32Array(numKvHeads * columns), [numKvHeads, columns]),
+        ]),
       );
       await appendTokens(
         session,
@@ -69,7 +72,14 @@ export async function runRepeatPass(
         }),
         (outputs) => {
           for (let layer = 0; layer < numLayers; layer++) {
-            mergeMaximum(score_L[layer], outputs[`score.${layer}`].data as Float32Array, numKvHeads, seqLen, start, columns);
+            mergeMaximum(
+              score_L[layer],
+              outputs[`repeatAttention.${layer}`].data as Float32Array,
+              numKvHeads,
+              seqLen,
+              start,
+              columns,
+            );
           }
         },
       );

@@ -3,14 +3,15 @@
  * external weights once and one small ONNX file per graph kind.
  *
  * The folder appears by rename when it is complete; two processes building at once waste
- * work, never correctness. Graph files are deterministic and written the same way.
+ * work, never correctness. Graph files carry their digest in their name, so one that was
+ * built by other code is never taken for today's; building them takes milliseconds.
  *
  * @module
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { KvaultError, throwIfAborted } from "@kvault/core";
+import { KvaultError, sha256Hex, throwIfAborted } from "@kvault/core";
 import { dequantise } from "../dequant/registry.ts";
 import { loadFamily, type ModelFamily, type WeightPlan } from "../families/family.ts";
 import type { GgufFile } from "../formats/gguf.ts";
@@ -19,12 +20,13 @@ import { halfSplitRowOrder, reorderRows } from "../quant/row-order.ts";
 import type { ModelConfig } from "../types.ts";
 import { ROPE_COS, ROPE_SIN } from "./decoder.ts";
 import type { Activations } from "./linear.ts";
+import { repeatAttention } from "./observers/repeat-attention.ts";
 import { buildPrefillGraph } from "./prefill-graph.ts";
 import { buildStepGraph } from "./step-graph.ts";
 import { type WeightsIndex, WeightsWriter } from "./weights-file.ts";
 
-/** Raise when weights or graphs change form; old folders are then ignored. */
-export const GRAPH_BUILDER_VERSION = 1;
+/** Raise when weights change form; old folders are then ignored. */
+const WEIGHTS_VERSION = 1;
 
 const WEIGHTS_FILE = "weights.bin";
 const INDEX_FILE = "weights.json";
@@ -49,20 +51,21 @@ export async function prepareGraphs(
 ): Promise<Readonly<Record<GraphKind, string>>> {
   const family = await loadFamily(config.architecture);
   const root = join(options.cacheDir, "graphs");
-  const folder = join(root, `${options.weightsSha256.slice(0, 32)}-v${GRAPH_BUILDER_VERSION}`);
+  const folder = join(root, `${options.weightsSha256.slice(0, 32)}-v${WEIGHTS_VERSION}`);
   if (!(await exists(join(folder, INDEX_FILE)))) await buildFolder(gguf, config, family, root, folder, options);
   const weights = JSON.parse(await readFile(join(folder, INDEX_FILE), "utf8")) as WeightsIndex;
   await checkWeightsSize(folder, weights);
   const graphOptions = { weights, weightsFileName: WEIGHTS_FILE, activations: options.activations };
   const build: Record<GraphKind, () => Uint8Array> = {
-    prefill: () => buildPrefillGraph(family, config, { ...graphOptions, scoring: false }),
-    repeat: () => buildPrefillGraph(family, config, { ...graphOptions, scoring: true }),
+    prefill: () => buildPrefillGraph(family, config, graphOptions),
+    repeat: () => buildPrefillGraph(family, config, { ...graphOptions, observer: repeatAttention }),
     step: () => buildStepGraph(family, config, graphOptions),
   };
   const paths: Partial<Record<GraphKind, string>> = {};
   for (const kind of Object.keys(build) as GraphKind[]) {
-    const path = join(folder, `${kind}.${options.activations}.onnx`);
-    if (!(await exists(path))) await writeAtomically(path, build[kind]());
+    const bytes = build[kind]();
+    const path = join(folder, `${kind}.${options.activations}.${sha256Hex(bytes).slice(0, 12)}.onnx`);
+    if (!(await exists(path))) await writeAtomically(path, bytes);
     paths[kind] = path;
   }
   return paths as Record<GraphKind, string>;
