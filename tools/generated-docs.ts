@@ -6,6 +6,7 @@
 import { describeMethods, type PartDescription } from "@kvault/compression";
 import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
+import { cliReference } from "./cli-reference.ts";
 
 type Generator = () => string | Promise<string>;
 
@@ -16,6 +17,7 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   scorers: () => partTable(describeMethods().scorers),
   allocators: () => partTable(describeMethods().allocators),
   selectors: () => partTable(describeMethods().selectors),
+  cli: cliReference,
   codecs: () => partTable(describeMethods().codecs),
 };
 

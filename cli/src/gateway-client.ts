@@ -6,7 +6,7 @@
 import { type Client, Contexts, createClient, Inference, Models, openChannel } from "@kvault/rpc";
 
 /** Longest wait for a connection, milliseconds. */
-const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 2_000;
 
 export interface GatewayClient {
   readonly contexts: Client<typeof Contexts>;

@@ -10,8 +10,8 @@ import { DEFAULT_ADDRESS } from "./settings.ts";
 export const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
 export const DEFAULT_METHOD = "kvzip";
 
-export const addressOption = (): Option =>
-  new Option("--address <host:port>", "gateway to talk to (or unix:/path)").env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);
+export const addressOption = (what = "gateway to talk to (or unix:/path)"): Option =>
+  new Option("--address <host:port>", what).env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);
 
 export const modelOption = (): Option =>
   new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL);

@@ -6,7 +6,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { addAsk } from "./commands/ask.ts";
-import type { Host } from "./commands/command.ts";
+import { type Host, reflow } from "./commands/command.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addInspect } from "./commands/inspect.ts";
@@ -27,7 +27,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted.`;
 
 export function createProgram(host: Host): Command {
   const program = new Command("kvault")
-    .description(DESCRIPTION)
+    .description(reflow(DESCRIPTION))
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "show help")
     .addHelpText("after", EPILOGUE)

@@ -37,7 +37,7 @@ export function define(parent: Command, { usage, summary, description, examples 
   const command = parent
     .command(usage)
     .summary(summary)
-    .description(description ?? `${summary}.`);
+    .description(reflow(description ?? `${summary}.`));
   command.option("--json", "print JSON instead of text");
   command.helpOption("-h, --help", "show help");
   return command.addHelpText("after", exampleText(examples));
@@ -64,6 +64,11 @@ export function runs<Options>(
 /** A group of commands: `kvault context …`. */
 export function group(parent: Command, name: string, summary: string): Command {
   return parent.command(name).summary(summary).description(`${summary}.`).helpOption("-h, --help", "show help");
+}
+
+/** Lines of a paragraph joined: the help wraps to the width of the terminal. */
+export function reflow(text: string): string {
+  return text.replace(/([^\n])\n(?!\n)/g, "$1 ");
 }
 
 function exampleText(examples: CommandText["examples"]): string {

@@ -7,7 +7,6 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { scorerFromSpec } from "@kvault/compression";
 import { invalidArgument } from "@kvault/core";
-import { openEngine } from "@kvault/runtime";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { fetchModel } from "../models.ts";
 import { cacheDirOption, modelOption, offlineOption, threadsOption } from "../options.ts";
@@ -60,6 +59,7 @@ the template's prefix; what follows the context comes from the model's template.
     scorerFromSpec(method);
     const cacheDir = options.cacheDir ?? defaultCacheDir(env);
     await fetchModel(model, { cacheDir, offline, progress: terminal.progress, signal });
+    const { openEngine } = await import("@kvault/runtime");
     const engine = await openEngine({
       storeUrl: "memory:",
       cacheDir,

@@ -31,7 +31,7 @@ the model, are processes of their own.`,
       ["kvault up --address 127.0.0.1:0 --json", "a free port, printed as JSON when it is ready"],
     ],
   })
-    .addOption(addressOption())
+    .addOption(addressOption("where to listen (or unix:/path); port 0 takes a free one"))
     .addOption(dataDirOption())
     .addOption(cacheDirOption())
     .addOption(threadsOption())
