@@ -30,6 +30,8 @@ const TMP_FOLDER = ".tmp";
 const DEFAULT_STALE_TMP_MS = 3_600_000;
 /** A deleter may prune the folder before our value is in it; each try makes it again. */
 const MAX_NAMING_TRIES = 16;
+/** What mkdir, link and rename say of a folder that went away under them; mkdir may mistake it for a file. */
+const PRUNED_ERRNOS: ReadonlySet<string | undefined> = new Set(["ENOENT", "ENOTDIR", "EEXIST"]);
 
 /** Opens `directory`, making it when needed; STORE_FORBIDDEN, STORE_FULL or STORE_UNAVAILABLE when it cannot be. */
 export async function openFilesystemStore(directory: string, options: FilesystemStoreOptions = {}): Promise<BlobStore> {
@@ -151,7 +153,7 @@ class FilesystemStore implements BlobStore {
         if (ifAbsent) await linkNew(tmp, target, key);
         else await fs.rename(tmp, target);
       } catch (error) {
-        if (errnoOf(error) !== "ENOENT" || tries === MAX_NAMING_TRIES) throw error;
+        if (!PRUNED_ERRNOS.has(errnoOf(error)) || tries === MAX_NAMING_TRIES) throw error;
         continue;
       }
       if (this.#fsync) await syncFolders(folder, firstMade === undefined ? folder : path.dirname(firstMade));

@@ -6,6 +6,7 @@
  * @module
  */
 import type { BlobStat, BlobStore, CallOptions, PutOptions, StoreAbilities } from "../blob-store.ts";
+import { checkedStore } from "../checked-store.ts";
 
 export type StoreOperation = "put" | "get" | "stat" | "delete";
 
@@ -27,7 +28,7 @@ export type StoreFault = {
 
 /** `store` with the faults of `plan`; closing it closes `store`. */
 export function faultyStore(store: BlobStore, plan: readonly StoreFault[]): BlobStore {
-  return new FaultyStore(store, plan);
+  return checkedStore(new FaultyStore(store, plan));
 }
 
 class FaultyStore implements BlobStore {
