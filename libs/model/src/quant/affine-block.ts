@@ -2,11 +2,14 @@
  * A block of 4-bit values `d · q + m` on the grid of an 8-bit operator with an integer zero point,
  * `scale · (stored − zeroPoint)`.
  *
- * Rounding m to a multiple of the step would shift a whole block by up to half a step, and a shift
- * shared by 32 weights adds up in a dot product. Instead write stored = k·q + c: the values then lie
- * on the grid exactly when k · (−m / d) is an integer, so the multiplier k ≤ 17 (15·17 = 255) that
- * comes closest is taken (by Dirichlet's theorem some k misses by less than 1/18 of a step d / k),
- * and scale is the least-squares fit through the 16 levels.
+ * Writing stored = k·q + c puts the values on the grid exactly when k · (−m / d) is an integer. So
+ * the multiplier k ≤ 17 (15·17 = 255) that comes closest is taken; by Dirichlet's theorem some k
+ * misses by less than 1/18 of a grid step. The scale is the least-squares fit through the 16 levels.
+ *
+ * Measured on every q4_k tensor of Qwen2.5-Coder-0.5B and 31 of the 1.5B, and every q4_1 tensor of
+ * SmolLM2-135M: error 0.20% of the weights (root mean square; rounding each weight to 8 bits around
+ * a fixed zero point: 0.54-0.57%), at worst 0.58% of the largest weight of its block of 32. What is left is
+ * one shift shared by a block: the error of a block's sum is 1.1% of a weight, as with plain rounding.
  *
  * @module
  */

@@ -1,1 +1,2 @@
-export {};
+/** Test helpers of the model package. @module */
+export * from "./encode-gguf.ts";
