@@ -9,14 +9,15 @@ import { type DenseLayerKv, KvaultError } from "@kvault/core";
 import {
   type Activations,
   type ContextPrompt,
-  type GraphKind,
+  type GraphSet,
   identityOf,
   loadTokenizer,
   type ModelConfig,
   type ModelIdentity,
+  type ObserverName,
   openGguf,
+  openGraphs,
   parseModelConfig,
-  prepareGraphs,
 } from "@kvault/model";
 import type { ModelRunner, PrefilledContext, RunOptions } from "./model-runner.ts";
 import { appendTokens, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
@@ -48,7 +49,7 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Mode
     const identity = identityOf(gguf, config, weightsSha256);
     if (expectedIdentity !== undefined) checkIdentity(identity, expectedIdentity);
     const { prompts, tokens } = loadTokenizer(gguf);
-    const graphs = await prepareGraphs(gguf, config, {
+    const graphs = await openGraphs(gguf, config, {
       cacheDir,
       weightsSha256,
       activations,
@@ -62,14 +63,14 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Mode
       tokens,
       async prefill(prompt, runOptions = {}) {
         const context = new TokenCacheContext(config, prompt);
-        await context.fill(await sessions.get("prefill"), runOptions);
+        await context.fill(await sessions.prefill(), runOptions);
         return context;
       },
       async repeatPass(context, pass, runOptions = {}) {
         const { cache, prompt } = context as TokenCacheContext;
-        return runRepeatPass(await sessions.get("repeat"), config, cache, prompt, prompts, pass, runOptions);
+        return runRepeatPass(await sessions.prefill("repeatAttention"), config, cache, prompt, prompts, pass, runOptions);
       },
-      openStepBatch: (context) => new SharedContextBatch(() => sessions.get("step"), config, context as ContextTensors),
+      openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
       close: () => sessions.close(),
     };
   } finally {
@@ -77,34 +78,43 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Mode
   }
 }
 
-/** One session per graph kind, loaded at first use. */
+/** One session per graph, loaded at first use. */
 class SessionSet {
-  private readonly graphs: Readonly<Record<GraphKind, string>>;
+  private readonly graphs: GraphSet;
   private readonly numThreads: number;
-  private readonly sessions = new Map<GraphKind, Promise<Session>>();
+  private readonly sessions = new Map<string, Promise<Session>>();
   private closed = false;
 
-  constructor(graphs: Readonly<Record<GraphKind, string>>, numThreads: number) {
+  constructor(graphs: GraphSet, numThreads: number) {
     this.graphs = graphs;
     this.numThreads = numThreads;
   }
 
-  get(kind: GraphKind): Promise<Session> {
+  /** The prefill graph with these observers. */
+  prefill(...observers: readonly ObserverName[]): Promise<Session> {
+    return this.open(["prefill", ...observers].join("+"), () => this.graphs.prefill(observers));
+  }
+
+  step(): Promise<Session> {
+    return this.open("step", () => this.graphs.step());
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    const sessions = await Promise.allSettled(this.sessions.values());
+    this.sessions.clear();
+    for (const session of sessions) if (session.status === "fulfilled") await session.value.close();
+  }
+
+  private open(kind: string, path: () => Promise<string>): Promise<Session> {
     if (this.closed) throw new KvaultError("CLOSED", "Cannot run model: it is closed");
     let session = this.sessions.get(kind);
     if (session === undefined) {
-      session = openSession(this.graphs[kind], { numThreads: this.numThreads });
+      session = path().then((file) => openSession(file, { numThreads: this.numThreads }));
       session.catch(() => this.sessions.delete(kind));
       this.sessions.set(kind, session);
     }
     return session;
-  }
-
-  async close(): Promise<void> {
-    if (this.closed) return;
-    this.closed = true;
-    for (const session of this.sessions.values()) await (await session).close();
-    this.sessions.clear();
   }
 }
 

@@ -23,14 +23,26 @@ export interface WeightPlan {
   readonly optional?: boolean;
 }
 
+/** One layer's attention before keys of the past are joined. */
+export interface AttentionTensors {
+  /** Rotated, `[B, T, H·D]`. */
+  readonly q: Value;
+  /** Rotated, `[B, T, K·D]`. */
+  readonly k: Value;
+  /** `[B, T, K·D]`. */
+  readonly v: Value;
+  /** What entered the projections: the normed hidden state, `[B, T, M]`. */
+  readonly hidden: Value;
+}
+
 /** What a graph kind gives the network's body. */
 export interface DecoderInputs {
   /** `[B, T]` i64. */
   readonly ids: Value;
   /** `[B, T]` i64 absolute positions. */
   readonly positions: Value;
-  /** Attention of one layer over rotated `q [B,T,H·D]`, `k [B,T,K·D]` and `v [B,T,K·D]` → `[B,T,H·D]`. */
-  attend(layer: number, q: Value, k: Value, v: Value): Value;
+  /** Attention of one layer → `[B,T,H·D]`. */
+  attend(layer: number, tensors: AttentionTensors): Value;
   /** Rows of `[B,T,M]` whose logits are wanted → `[rows, M]`. */
   selectRows(hidden: Value): Value;
 }

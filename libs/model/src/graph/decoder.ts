@@ -70,7 +70,7 @@ export function buildDecoder(graph: GraphBuilder, config: ModelConfig, inputs: D
     const q = rope(project(n, `${block}attn_q`), config.numQueryHeads);
     const k = rope(project(n, `${block}attn_k`), config.numKvHeads);
     const v = project(n, `${block}attn_v`);
-    x = graph.add(x, linear(graph, inputs.attend(layer, q, k, v), `${block}attn_output.weight`));
+    x = graph.add(x, linear(graph, inputs.attend(layer, { q, k, v, hidden: n }), `${block}attn_output.weight`));
     const m = norm(x, `${block}ffn_norm.weight`);
     const gate = linear(graph, m, `${block}ffn_gate.weight`);
     const silu = graph.node("Mul", [gate, graph.node("Sigmoid", [gate])]);

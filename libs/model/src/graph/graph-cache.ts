@@ -20,7 +20,7 @@ import { halfSplitRowOrder, reorderRows } from "../quant/row-order.ts";
 import type { ModelConfig } from "../types.ts";
 import { ROPE_COS, ROPE_SIN } from "./decoder.ts";
 import type { Activations } from "./linear.ts";
-import { repeatAttention } from "./observers/repeat-attention.ts";
+import { OBSERVERS, type ObserverName } from "./observers/registry.ts";
 import { buildPrefillGraph } from "./prefill-graph.ts";
 import { buildStepGraph } from "./step-graph.ts";
 import { type WeightsIndex, WeightsWriter } from "./weights-file.ts";
@@ -32,8 +32,6 @@ const WEIGHTS_FILE = "weights.bin";
 const INDEX_FILE = "weights.json";
 const STALE_MS = 24 * 60 * 60 * 1000;
 
-export type GraphKind = "prefill" | "repeat" | "step";
-
 export interface GraphCacheOptions {
   readonly cacheDir: string;
   readonly weightsSha256: string;
@@ -43,12 +41,16 @@ export interface GraphCacheOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** Paths of the graphs of `gguf`, built if need be. The first call converts every weight (seconds). */
-export async function prepareGraphs(
-  gguf: GgufFile,
-  config: ModelConfig,
-  options: GraphCacheOptions,
-): Promise<Readonly<Record<GraphKind, string>>> {
+/** The graphs of one model; each is written when it is first asked for. */
+export interface GraphSet {
+  /** Path of the prefill graph with these observers. */
+  prefill(observers: readonly ObserverName[]): Promise<string>;
+  /** Path of the step graph. */
+  step(): Promise<string>;
+}
+
+/** Prepares the weights of `gguf` for its graphs. The first call on a machine converts them (seconds). */
+export async function openGraphs(gguf: GgufFile, config: ModelConfig, options: GraphCacheOptions): Promise<GraphSet> {
   const family = await loadFamily(config.architecture);
   const root = join(options.cacheDir, "graphs");
   const folder = join(root, `${options.weightsSha256.slice(0, 32)}-v${WEIGHTS_VERSION}`);
@@ -56,19 +58,19 @@ export async function prepareGraphs(
   const weights = JSON.parse(await readFile(join(folder, INDEX_FILE), "utf8")) as WeightsIndex;
   await checkWeightsSize(folder, weights);
   const graphOptions = { weights, weightsFileName: WEIGHTS_FILE, activations: options.activations };
-  const build: Record<GraphKind, () => Uint8Array> = {
-    prefill: () => buildPrefillGraph(family, config, graphOptions),
-    repeat: () => buildPrefillGraph(family, config, { ...graphOptions, observer: repeatAttention }),
-    step: () => buildStepGraph(family, config, graphOptions),
-  };
-  const paths: Partial<Record<GraphKind, string>> = {};
-  for (const kind of Object.keys(build) as GraphKind[]) {
-    const bytes = build[kind]();
+  const write = async (kind: string, bytes: Uint8Array): Promise<string> => {
     const path = join(folder, `${kind}.${options.activations}.${sha256Hex(bytes).slice(0, 12)}.onnx`);
     if (!(await exists(path))) await writeAtomically(path, bytes);
-    paths[kind] = path;
-  }
-  return paths as Record<GraphKind, string>;
+    return path;
+  };
+  return {
+    prefill(names) {
+      const observers = names.map((name) => OBSERVERS[name]);
+      const bytes = buildPrefillGraph(family, config, { ...graphOptions, observers });
+      return write(["prefill", ...names].join("+"), bytes);
+    },
+    step: () => write("step", buildStepGraph(family, config, graphOptions)),
+  };
 }
 
 async function buildFolder(

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import type { ModelFamily } from "../families/family.ts";
+import type { AttentionTensors, ModelFamily } from "../families/family.ts";
 import type { ModelConfig } from "../types.ts";
 import { GraphBuilder, MICROSOFT, type Value } from "./graph-builder.ts";
 import type { Activations } from "./linear.ts";
@@ -19,14 +19,14 @@ export interface PrefillGraphOptions {
   readonly weights: WeightsIndex;
   readonly weightsFileName: string;
   readonly activations: Activations;
-  /** Sees every layer's queries and keys and adds inputs and outputs of its own. */
-  readonly observer?: Observer;
+  /** See every layer's queries and keys and add inputs and outputs of their own. */
+  readonly observers: readonly Observer[];
 }
 
 /**
  * Inputs: `ids` `positions` [1,T] i64, `lastIndex` [1] i32 (P+T−1), `totalLength` [1] i32 (P+T),
  * per layer `pastKey.l` `pastValue.l` [1,P,K·D]. Outputs: `newKey.l` `newValue.l` [1,T,K·D],
- * `logits` [1,V]; and the observer's.
+ * `logits` [1,V]; and the observers'.
  */
 export function buildPrefillGraph(family: ModelFamily, config: ModelConfig, options: PrefillGraphOptions): Uint8Array {
   const graph = new GraphBuilder(options.weights, options.weightsFileName, options.activations);
@@ -36,9 +36,9 @@ export function buildPrefillGraph(family: ModelFamily, config: ModelConfig, opti
   const positions = graph.input("positions", "i64", [1, "T"]);
   const lastIndex = graph.input("lastIndex", "i32", [1]);
   const totalLength = graph.input("totalLength", "i32", [1]);
-  const observe = options.observer?.(graph, config);
+  const observers = options.observers.map((observer) => observer(graph, config));
 
-  const attend = (layer: number, q: Value, k: Value, v: Value): Value => {
+  const attend = (layer: number, { q, k, v, hidden }: AttentionTensors): Value => {
     const newKey = graph.nodeWithOutputs("Identity", [k], [`newKey.${layer}`])[0] as Value;
     const newValue = graph.nodeWithOutputs("Identity", [v], [`newValue.${layer}`])[0] as Value;
     graph.output(newKey, "f32", [1, "T", kvSize]);
@@ -46,7 +46,7 @@ export function buildPrefillGraph(family: ModelFamily, config: ModelConfig, opti
     const pastKey = graph.input(`pastKey.${layer}`, "f32", [1, "P", kvSize]);
     const pastValue = graph.input(`pastValue.${layer}`, "f32", [1, "P", kvSize]);
     const headMajor = (past: Value): Value => graph.transpose(graph.reshape(past, 1, -1, numKvHeads, headDim), 0, 2, 1, 3);
-    observe?.({ layer, q, k, pastKey });
+    for (const observe of observers) observe({ layer, q, k, hidden, pastKey });
     const [out] = graph.nodeWithOutputs(
       "GroupQueryAttention",
       [q, k, v, headMajor(pastKey), headMajor(pastValue), lastIndex, totalLength],

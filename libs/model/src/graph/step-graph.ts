@@ -13,7 +13,7 @@
  *
  * @module
  */
-import type { ModelFamily } from "../families/family.ts";
+import type { AttentionTensors, ModelFamily } from "../families/family.ts";
 import type { ModelConfig } from "../types.ts";
 import { GraphBuilder, type Value } from "./graph-builder.ts";
 import type { Activations } from "./linear.ts";
@@ -65,7 +65,7 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
           heads.map((head) => `${prefix}.${head}`),
         );
 
-  const attend = (layer: number, q: Value, k: Value, v: Value): Value => {
+  const attend = (layer: number, { q, k, v }: AttentionTensors): Value => {
     const newKey = graph.nodeWithOutputs("Identity", [k], [`newKey.${layer}`])[0] as Value;
     const newValue = graph.nodeWithOutputs("Identity", [v], [`newValue.${layer}`])[0] as Value;
     graph.output(newKey, "f32", ["B", "T", kvSize]);

@@ -14,6 +14,8 @@ export interface ObservedLayer {
   readonly q: Value;
   /** Rotated keys `[1, T, K·D]`. */
   readonly k: Value;
+  /** Normed hidden state that entered attention, `[1, T, M]`. */
+  readonly hidden: Value;
   /** Rotated keys of what came before, `[1, P, K·D]`. */
   readonly pastKey: Value;
 }
