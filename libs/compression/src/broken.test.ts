@@ -142,7 +142,7 @@ suite<ScorerFactory>("scorerConformance()", scorerConformance, l2norm, [
   [
     "a repeat pass that nothing needs",
     scorerWith({ repeatPass: createDefault(kvzip).repeatPass! }),
-    "has a repeat pass exactly when it needs repeat attention",
+    "says how to gather what it needs, and nothing else",
   ],
   [
     "the norm without its sign",
@@ -186,7 +186,7 @@ suite<AllocatorFactory>("allocatorConformance()", allocatorConformance, global, 
       const headBudget_LK = soundAllocate(scores, protectedTokens, total);
       return total % 2 === 0 ? headBudget_LK : headBudget_LK.reverse();
     }),
-    "takes from no head when the total grows",
+    "takes nothing but a rounded pair from a head when the total grows",
   ],
   [
     "scores sorted in place",
@@ -212,7 +212,12 @@ suite<AllocatorFactory>("allocatorConformance()", allocatorConformance, global, 
       const ranked = scores.numLayers * scores.numKvHeads * (scores.seqLen - protectedTokens);
       return soundAllocate(scores, protectedTokens, Math.min(total, ranked));
     }),
-    "refuses a total above what is ranked",
+    "refuses a total above what is ranked and scores without the profile it names",
+  ],
+  [
+    "a total of its own above the ceiling",
+    { ...global, create: () => ({ ...createDefault(global), chooseTotal: (_scores, _protectedTokens, total) => total + 1 }) },
+    "chooses a total, where it does, of at most what it may",
   ],
 ]);
 

@@ -3,7 +3,8 @@
  *
  * Counts. `totalPairs = L·K·S`. The prefix is kept in every head; the rest is ranked:
  * `rankedPairs = L·K·(S - prefix)`, of which exactly `keepRatio · rankedPairs`, rounded half
- * to even, are kept. With a keep ratio of 1 nothing is scored.
+ * to even, are kept, or fewer where a part lets the scores decide (`chooseTotal`). A plan that
+ * keeps everything scores nothing.
  *
  * Memory: the scores (4 bytes a pair) and the kept positions (4 bytes a kept pair); keys and
  * values are seen a layer at a time and never held.
@@ -13,13 +14,15 @@
 import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape, type RaggedLayerKv } from "@kvault/core";
 import type { CompressionPlan } from "./plan.ts";
 import { roundHalfEven } from "./round-half-even.ts";
-import type { ScorerLayer, ScoreSet } from "./types.ts";
+import type { ModelProfile, ScorerLayer, ScoreSet } from "./types.ts";
 
 /** A context to select from; `layer(l)` is called once per layer, ascending, and its arrays may be reused after. */
 export interface ScoreSource extends KvShape {
   readonly seqLen: number;
   /** Leading template tokens, always kept. */
   readonly prefixTokens: number;
+  /** What {@link CompressionPlan.profiles} names. */
+  readonly profile?: ModelProfile;
   layer(layer: number): ScorerLayer;
 }
 
@@ -54,10 +57,11 @@ export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selecti
   if (prefixTokens > seqLen) throw new RangeError(`Cannot select pairs: prefix of ${prefixTokens} tokens in ${seqLen}`);
   const numRows = numLayers * numKvHeads;
   const rankedPairs = numRows * (seqLen - prefixTokens);
-  const totalBudget = roundHalfEven(plan.keepRatio * rankedPairs);
+  const maxBudget = roundHalfEven(plan.keepRatio * rankedPairs);
   const shape = { numLayers, numKvHeads, headDim, seqLen };
-  if (totalBudget === rankedPairs) return { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
+  if (!plan.evicts || rankedPairs === 0) return { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
   const scores = scoreLayers(plan, source);
+  const totalBudget = chooseTotal(plan, scores, prefixTokens, maxBudget);
   const headBudget_LK = plan.allocator.allocate(scores, prefixTokens, totalBudget);
   const offset_LK = new Uint32Array(numRows + 1);
   const position_n = new Uint32Array(numRows * prefixTokens + totalBudget);
@@ -80,7 +84,20 @@ export function scoreLayers(plan: Pick<CompressionPlan, "scorer">, source: Score
     plan.scorer.score(source.layer(l), score_KS);
     checkFinite(score_KS, l, seqLen);
   }
-  return { numLayers, numKvHeads, headDim, seqLen, score_LKS };
+  return {
+    numLayers,
+    numKvHeads,
+    headDim,
+    seqLen,
+    score_LKS,
+    ...(source.profile === undefined ? {} : { profile: source.profile }),
+  };
+}
+
+/** The keep ratio's count, or what a part makes of the scores, whichever is least. */
+function chooseTotal(plan: CompressionPlan, scores: ScoreSet, prefixTokens: number, maxBudget: number): number {
+  const bySelector = plan.selector.chooseTotal?.(scores, prefixTokens, maxBudget) ?? maxBudget;
+  return plan.allocator.chooseTotal?.(scores, prefixTokens, bySelector) ?? bySelector;
 }
 
 /** Layer `layer` of a selection as the CSR offsets and positions of its own rows; `position_n` is shared. */

@@ -7,7 +7,7 @@ import { invalidArgument, isKvaultError, KvaultError } from "@kvault/core";
 import { PRESETS } from "./presets.ts";
 import { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
 import { type CompressionSpec, didYouMean, parsePart, parseSpec, printPart, printSpec } from "./spec.ts";
-import type { Allocator, Codec, RepeatPass, Scorer, ScorerNeed, Selector } from "./types.ts";
+import type { Allocator, Codec, ProfileName, RepeatPass, Scorer, ScorerNeed, Selector } from "./types.ts";
 
 /** A compression method ready to run. */
 export interface CompressionPlan {
@@ -15,12 +15,16 @@ export interface CompressionPlan {
   readonly spec: string;
   /** Canonical text of the codec alone, for manifests. */
   readonly codecSpec: string;
-  /** Fraction of ranked pairs kept, in (0, 1]. */
+  /** Fraction of ranked pairs kept, in (0, 1]; at most that where a part lets the scores decide. */
   readonly keepRatio: number;
+  /** False where every pair is kept and nothing is scored. */
+  readonly evicts: boolean;
   /** What must be gathered before scoring; empty where nothing is evicted. */
   readonly needs: ReadonlySet<ScorerNeed>;
   /** Present exactly when `needs` has `repeat-attention`. */
   readonly repeatPass?: RepeatPass;
+  /** Measurements of the model that must be at hand. */
+  readonly profiles: ReadonlySet<ProfileName>;
   /** True when no query is looked at. */
   readonly queryAgnostic: boolean;
   readonly scorer: Scorer;
@@ -84,8 +88,9 @@ function readMethod(text: string): CompressionSpec {
 function createPlan(spec: CompressionSpec): CompressionPlan {
   const scorer = SCORERS.get(spec.scorer.name)!.create(spec.scorer.params);
   const selector = SELECTORS.get(spec.selector.name)!.create(spec.selector.params);
+  const allocator = ALLOCATORS.get(spec.allocator.name)!.create(spec.allocator.params);
   const { keepRatio } = selector;
-  const evicts = keepRatio < 1;
+  const evicts = keepRatio < 1 || selector.chooseTotal !== undefined || allocator.chooseTotal !== undefined;
   if (evicts && scorer.unranked) {
     throw new KvaultError(
       "SPEC_INVALID",
@@ -97,11 +102,13 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     spec: printSpec(spec),
     codecSpec: printPart(spec.codec),
     keepRatio,
+    evicts,
     needs: evicts ? scorer.needs : new Set(),
     ...(evicts && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
+    profiles: new Set(evicts ? [scorer.profile, allocator.profile].filter((name) => name !== undefined) : []),
     queryAgnostic: scorer.queryAgnostic,
     scorer,
-    allocator: ALLOCATORS.get(spec.allocator.name)!.create(spec.allocator.params),
+    allocator,
     selector,
     codec: CODECS.get(spec.codec.name)!.create(spec.codec.params),
   };

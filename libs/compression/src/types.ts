@@ -22,7 +22,25 @@ export type ScorerNeed =
   /** Values of the whole context. */
   | "values"
   /** Maximal attention received while the model repeats the context: one more pass (see {@link RepeatPass}). */
-  | "repeat-attention";
+  | "repeat-attention"
+  /** Attention given by the context's last {@link Scorer.windowTokens} tokens, summed inside the prefill graph. */
+  | "window-attention"
+  /** Mean and covariance of the context's pre-RoPE queries from {@link Scorer.momentsFrom} on, and the RoPE frequencies. */
+  | "query-moments"
+  /** Log KVzip scores predicted from the hidden states by a model of the model (`kvault calibrate`). */
+  | "surrogate";
+
+/**
+ * Measurements of a model that some methods rest on, each made once by `kvault calibrate`:
+ *
+ * - `retrieval-heads` `[layer, queryHead]`: attention on a needle while it is being repeated
+ * - `layer-errors` `[layer]`: relative output error of a tiny cache, sums to 1
+ * - `kvzip-heads`, `baklava-heads`, `duo-heads` `[layer, kvHead]`: importance of a head by that method, in [0, 1]
+ */
+export type ProfileName = "retrieval-heads" | "layer-errors" | "kvzip-heads" | "baklava-heads" | "duo-heads";
+
+/** The measurements a plan asked for; others may be absent. */
+export type ModelProfile = { readonly [Name in ProfileName]?: Float32Array };
 
 /** How the repeat pass (KVzip) cuts the context and what its softmax sees. */
 export interface RepeatPass {
@@ -52,6 +70,22 @@ export interface ScorerLayer {
   readonly value_KSD?: Float32Array;
   /** `[kvHead, seq]`, 0 where the repeat pass has no column. */
   readonly repeatAttention_KS?: Float32Array;
+  /** Query heads; query head h reads KV head `floor(h · numKvHeads / numQueryHeads)`. Given with every array of query heads. */
+  readonly numQueryHeads?: number;
+  /**
+   * `[queryHead, seq]`: column sums of the causal softmax, rows the last `windowTokens`
+   * positions (all of them where there are fewer), columns the whole context, prefix included.
+   */
+  readonly windowAttention_HS?: Float32Array;
+  /** `[queryHead, headDim]` mean of the pre-RoPE queries (biases and norms applied) of positions `momentsFrom …`. */
+  readonly queryMean_HD?: Float32Array;
+  /** `[queryHead, headDim, headDim]` their covariance, divided by their count; all 0 where there are none. */
+  readonly queryCovariance_HDD?: Float32Array;
+  /** `[headDim / 2]` radians per position of each rotated pair (i, i + headDim / 2), scaling applied. */
+  readonly ropeFrequencies?: Float64Array;
+  /** `[kvHead, seq]` natural logs of predicted scores. */
+  readonly surrogate_KS?: Float32Array;
+  readonly profile?: ModelProfile;
 }
 
 /** Importance of every pair of a layer; higher is kept. Pure: same input, same output. */
@@ -59,6 +93,12 @@ export interface Scorer {
   readonly needs: ReadonlySet<ScorerNeed>;
   /** Present exactly when `needs` has `repeat-attention`. */
   readonly repeatPass?: RepeatPass;
+  /** Rows of the window's attention, `Infinity` for every position. Present exactly when `needs` has `window-attention`. */
+  readonly windowTokens?: number;
+  /** First position whose query counts. Present exactly when `needs` has `query-moments`. */
+  readonly momentsFrom?: number;
+  /** What `profile` must hold. */
+  readonly profile?: ProfileName;
   /** True when no query was looked at: the record may serve any question. */
   readonly queryAgnostic: boolean;
   /** Set where the scores order nothing: only a plan that keeps every pair may use it. */
@@ -78,10 +118,20 @@ export interface ScorerExample {
 export interface ScoreSet extends KvShape {
   readonly seqLen: number;
   readonly score_LKS: Float32Array;
+  readonly profile?: ModelProfile;
 }
+
+/**
+ * How many ranked pairs the scores themselves call for, at most `maxBudget`: what a part adds
+ * whose count depends on the text. `keep` is then a ceiling.
+ */
+export type ChooseTotal = (scores: ScoreSet, protectedTokens: number, maxBudget: number) => number;
 
 /** Splits a total over layers and heads. */
 export interface Allocator {
+  /** What `scores.profile` must hold. */
+  readonly profile?: ProfileName;
+  readonly chooseTotal?: ChooseTotal;
   /**
    * Writes `[layer, kvHead]` counts of ranked pairs (protected ones not included). They sum
    * to `totalBudget` exactly and none exceeds `seqLen - protectedTokens`.
@@ -93,6 +143,7 @@ export interface Allocator {
 export interface Selector {
   /** Fraction of ranked pairs kept, in (0, 1]. */
   readonly keepRatio: number;
+  readonly chooseTotal?: ChooseTotal;
   /**
    * `protectedTokens + budget` positions, ascending, unique, the protected ones first; among
    * equal scores the lower position.

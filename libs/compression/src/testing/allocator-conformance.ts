@@ -39,15 +39,15 @@ export function allocatorConformance(factory: AllocatorFactory): ConformanceChec
         assert.ok(headBudget_LK.every((budget) => budget <= scores.seqLen - protectedTokens));
       });
     }),
-    check("takes from no head when the total grows", (allocator, rng) => {
+    check("takes nothing but a rounded pair from a head when the total grows", (allocator, rng) => {
       for (const sizes of SIZES) {
         const { scores, protectedTokens, ranked } = randomScores(rng, sizes);
         let smaller = allocator.allocate(scores, protectedTokens, 0);
         for (let total = 1; total <= ranked; total++) {
           const larger = allocator.allocate(scores, protectedTokens, total);
           assert.ok(
-            smaller.every((budget, row) => budget <= larger[row]),
-            `a head lost a pair at ${total} of ${ranked}`,
+            smaller.every((budget, row) => budget <= larger[row] + 1),
+            `a head lost pairs at ${total} of ${ranked}`,
           );
           smaller = larger;
         }
@@ -71,9 +71,18 @@ export function allocatorConformance(factory: AllocatorFactory): ConformanceChec
         );
       });
     }),
-    check("refuses a total above what is ranked", (allocator, rng) => {
+    check("refuses a total above what is ranked and scores without the profile it names", (allocator, rng) => {
       const { scores, protectedTokens, ranked } = randomScores(rng, SIZES[1]);
       assert.throws(() => allocator.allocate(scores, protectedTokens, ranked + 1), RangeError);
+      if (allocator.profile !== undefined) {
+        assert.throws(() => allocator.allocate({ ...scores, profile: {} }, protectedTokens, 1), RangeError);
+      }
+    }),
+    check("chooses a total, where it does, of at most what it may", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const chosen = allocator.chooseTotal?.(scores, protectedTokens, total) ?? total;
+        assert.ok(Number.isInteger(chosen) && chosen >= 0 && chosen <= total, `chose ${chosen} of ${total}`);
+      });
     }),
   ];
 }
@@ -93,8 +102,15 @@ function randomScores(
 ): { scores: ScoreSet; protectedTokens: number; ranked: number } {
   const numRows = numLayers * numKvHeads;
   const score_LKS = gridValues(rng, numRows * seqLen, levels);
+  const unsigned = (length: number): Float32Array => Float32Array.from({ length }, () => rng.next());
+  const profile = {
+    "layer-errors": unsigned(numLayers),
+    "kvzip-heads": unsigned(numRows),
+    "baklava-heads": unsigned(numRows),
+    "duo-heads": unsigned(numRows),
+  };
   return {
-    scores: { numLayers, numKvHeads, headDim: 4, seqLen, score_LKS },
+    scores: { numLayers, numKvHeads, headDim: 4, seqLen, score_LKS, profile },
     protectedTokens,
     ranked: numRows * (seqLen - protectedTokens),
   };

@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import type { Rng } from "@kvault/core";
-import type { Scorer, ScorerFactory, ScorerLayer } from "../types.ts";
+import type { Scorer, ScorerFactory, ScorerLayer, ScorerNeed } from "../types.ts";
 import { type ConformanceCheck, createDefault, factoryChecks, rngOf } from "./check.ts";
 
 /** [kvHeads, seq, headDim, prefix]: single, odd, prefix of nothing and of everything. */
@@ -17,7 +17,15 @@ const SIZES: readonly (readonly [number, number, number, number])[] = [
   [4, 130, 16, 24],
 ];
 
-const INPUTS = { keys: "key_KSD", values: "value_KSD", "repeat-attention": "repeatAttention_KS" } as const;
+/** The arrays of each need. */
+const INPUTS = {
+  keys: ["key_KSD"],
+  values: ["value_KSD"],
+  "repeat-attention": ["repeatAttention_KS"],
+  "window-attention": ["windowAttention_HS"],
+  "query-moments": ["queryMean_HD", "queryCovariance_HDD", "ropeFrequencies"],
+  surrogate: ["surrogate_KS"],
+} as const satisfies Record<ScorerNeed, readonly (keyof ScorerLayer)[]>;
 
 /** Checks of one scorer at its default parameters. */
 export function scorerConformance(factory: ScorerFactory): ConformanceCheck[] {
@@ -54,21 +62,34 @@ export function scorerConformance(factory: ScorerFactory): ConformanceCheck[] {
     }),
     check("looks at nothing it does not declare in needs", (scorer, rng) => {
       const layer = randomLayer(rng, SIZES[4]);
-      const { key_KSD: _key, value_KSD: _value, repeatAttention_KS: _repeat, ...sizes } = layer;
-      const needed = Object.fromEntries([...scorer.needs].map((need) => [INPUTS[need], layer[INPUTS[need]]]));
-      assert.deepEqual(scoreOf(scorer, { ...sizes, ...needed }), scoreOf(scorer, layer));
+      const needed: Record<string, unknown> = { ...layer };
+      for (const need of Object.keys(INPUTS) as ScorerNeed[]) {
+        if (!scorer.needs.has(need)) for (const input of INPUTS[need]) delete needed[input];
+      }
+      if (scorer.profile === undefined) delete needed["profile"];
+      assert.deepEqual(scoreOf(scorer, needed as unknown as ScorerLayer), scoreOf(scorer, layer));
     }),
     check("refuses a layer without what it needs or with arrays of another size", (scorer, rng) => {
       const layer = randomLayer(rng, SIZES[1]);
       for (const need of scorer.needs) {
-        const input = INPUTS[need];
-        const { [input]: array, ...without } = layer;
-        assert.throws(() => scoreOf(scorer, without), RangeError, `accepted no ${need}`);
-        assert.throws(() => scoreOf(scorer, { ...layer, [input]: array?.subarray(1) }), RangeError, `accepted too few ${need}`);
+        for (const input of INPUTS[need]) {
+          const { [input]: array, ...without } = layer;
+          assert.throws(() => scoreOf(scorer, without), RangeError, `accepted no ${input}`);
+          assert.throws(
+            () => scoreOf(scorer, { ...layer, [input]: array?.subarray(1) }),
+            RangeError,
+            `accepted too few ${input}`,
+          );
+        }
+      }
+      if (scorer.profile !== undefined) {
+        assert.throws(() => scoreOf(scorer, { ...layer, profile: {} }), RangeError, `accepted no ${scorer.profile}`);
       }
     }),
-    check("has a repeat pass exactly when it needs repeat attention", (scorer) => {
+    check("says how to gather what it needs, and nothing else", (scorer) => {
       assert.equal(scorer.repeatPass !== undefined, scorer.needs.has("repeat-attention"));
+      assert.equal(scorer.windowTokens !== undefined, scorer.needs.has("window-attention"));
+      assert.equal(scorer.momentsFrom !== undefined, scorer.needs.has("query-moments"));
     }),
     check("ranks its worked example as stated", (scorer) => {
       const { layer, ranking } = factory.example;
@@ -87,19 +108,35 @@ function scoreOf(scorer: Scorer, layer: ScorerLayer): Float32Array {
   return out_KS;
 }
 
-/** Keys and values in [-1, 1), attention in [0, 1), all inputs present. */
+/** Keys, values and queries in [-1, 1), attention in [0, 1), all inputs present; two query heads a KV head. */
 function randomLayer(rng: Rng, [numKvHeads, seqLen, headDim, prefixTokens]: (typeof SIZES)[number]): ScorerLayer {
   const count = numKvHeads * seqLen;
-  const signed = (): Float32Array => Float32Array.from({ length: count * headDim }, () => 2 * rng.next() - 1);
+  const numLayers = 4;
+  const numQueryHeads = 2 * numKvHeads;
+  const unsigned = (length: number): Float32Array => Float32Array.from({ length }, () => rng.next());
+  const signed = (length: number): Float32Array => Float32Array.from({ length }, () => 2 * rng.next() - 1);
   return {
-    layer: rng.below(4),
-    numLayers: 4,
+    layer: rng.below(numLayers),
+    numLayers,
     numKvHeads,
     seqLen,
     headDim,
     prefixTokens,
-    key_KSD: signed(),
-    value_KSD: signed(),
-    repeatAttention_KS: Float32Array.from({ length: count }, () => rng.next()),
+    key_KSD: signed(count * headDim),
+    value_KSD: signed(count * headDim),
+    repeatAttention_KS: unsigned(count),
+    numQueryHeads,
+    windowAttention_HS: unsigned(numQueryHeads * seqLen),
+    queryMean_HD: signed(numQueryHeads * headDim),
+    queryCovariance_HDD: unsigned(numQueryHeads * headDim * headDim),
+    ropeFrequencies: Float64Array.from({ length: headDim >> 1 || 1 }, (_, i) => 10_000 ** ((-2 * i) / headDim)),
+    surrogate_KS: signed(count),
+    profile: {
+      "retrieval-heads": unsigned(numLayers * numQueryHeads),
+      "layer-errors": unsigned(numLayers),
+      "kvzip-heads": unsigned(numLayers * numKvHeads),
+      "baklava-heads": unsigned(numLayers * numKvHeads),
+      "duo-heads": unsigned(numLayers * numKvHeads),
+    },
   };
 }
