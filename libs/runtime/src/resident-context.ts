@@ -16,7 +16,8 @@ export class ContextTensors implements ResidentContext {
   /** `contextKey.l.k`, `contextValue.l.k`. */
   readonly inputs: Readonly<Record<string, Tensor>>;
   /** Kept pairs by `l.k`. */
-  readonly lengths: ReadonlyMap<string, number>;
+  private readonly lengths: ReadonlyMap<string, number>;
+  private lastSplits: { readonly suffixColumns: number; readonly inputs: Readonly<Record<string, Tensor>> } | undefined;
 
   constructor(nextPosition: number, layers: Iterable<RaggedLayerKv>) {
     const inputs: Record<string, Tensor> = {};
@@ -46,11 +47,14 @@ export class ContextTensors implements ResidentContext {
     this.lengths = lengths;
   }
 
-  /** `split.l.k`: suffix columns against kept pairs. */
-  splits(suffixColumns: number): Record<string, Tensor> {
-    const splits: Record<string, Tensor> = {};
-    for (const [id, count] of this.lengths) splits[`split.${id}`] = i64Tensor([suffixColumns, count]);
-    return splits;
+  /** `split.l.k`: suffix columns against kept pairs; the last answer is remembered, decoding asks for the same again. */
+  splits(suffixColumns: number): Readonly<Record<string, Tensor>> {
+    if (this.lastSplits?.suffixColumns !== suffixColumns) {
+      const inputs: Record<string, Tensor> = {};
+      for (const [id, count] of this.lengths) inputs[`split.${id}`] = i64Tensor([suffixColumns, count]);
+      this.lastSplits = { suffixColumns, inputs };
+    }
+    return this.lastSplits.inputs;
   }
 }
 

@@ -19,12 +19,22 @@ interface Sequence extends StepSequence {
   slot: number;
 }
 
+interface RunOutputs {
+  readonly B: number;
+  readonly T: number;
+  readonly outputs: Readonly<Record<string, Tensor>>;
+  readonly logits_BV: Float32Array;
+  /** New keys and values, `[B, T, K·D]`, by `layer · 2 + (0 keys | 1 values)`. */
+  readonly fresh: readonly Float32Array[];
+}
+
 export class SharedContextBatch implements StepBatch {
   private readonly openSession: () => Promise<Session>;
   private readonly config: ModelConfig;
   private readonly context: ContextTensors;
   private readonly slots: SuffixSlots;
   private readonly sequences: Sequence[] = [];
+  private lastOutputs: RunOutputs | undefined;
   private closed = false;
 
   /** `openSession` gives the step session, loading it at the first run; the caller closes it. */
@@ -77,17 +87,7 @@ export class SharedContextBatch implements StepBatch {
     const S = this.slots.columnsFor(slots);
     this.checkPositions(slots, counts);
 
-    const kvSize = config.numKvHeads * config.headDim;
-    const logits_BV = new Float32Array(B * config.vocabSize);
-    const outputs: Record<string, Tensor> = { logits: f32Tensor(logits_BV, [B, config.vocabSize]) };
-    const fresh: Float32Array[] = [];
-    for (let layer = 0; layer < config.numLayers; layer++) {
-      for (const name of ["newKey", "newValue"]) {
-        const rows = new Float32Array(B * T * kvSize);
-        fresh.push(rows);
-        outputs[`${name}.${layer}`] = f32Tensor(rows, [B, T, kvSize]);
-      }
-    }
+    const { outputs, logits_BV, fresh } = this.outputsFor(B, T);
     const session = await this.openSession();
     await session.run(
       {
@@ -110,6 +110,27 @@ export class SharedContextBatch implements StepBatch {
 
   close(): void {
     this.closed = true;
+    this.lastOutputs = undefined;
+  }
+
+  /** Buffers a run writes into, used again while its shape stays the same. */
+  private outputsFor(B: number, T: number): RunOutputs {
+    if (this.lastOutputs?.B !== B || this.lastOutputs.T !== T) {
+      const { numLayers, numKvHeads, headDim, vocabSize } = this.config;
+      const kvSize = numKvHeads * headDim;
+      const logits_BV = new Float32Array(B * vocabSize);
+      const outputs: Record<string, Tensor> = { logits: f32Tensor(logits_BV, [B, vocabSize]) };
+      const fresh: Float32Array[] = [];
+      for (let layer = 0; layer < numLayers; layer++) {
+        for (const name of ["newKey", "newValue"]) {
+          const rows = new Float32Array(B * T * kvSize);
+          fresh.push(rows);
+          outputs[`${name}.${layer}`] = f32Tensor(rows, [B, T, kvSize]);
+        }
+      }
+      this.lastOutputs = { B, T, outputs, logits_BV, fresh };
+    }
+    return this.lastOutputs;
   }
 
   private checkPositions(slots: readonly number[], counts: readonly number[]): void {

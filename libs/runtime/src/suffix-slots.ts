@@ -19,6 +19,8 @@ export class SuffixSlots {
   /** By `(layer · K + kvHead) · 2 + (0 keys | 1 values)`. */
   private buffers: Float32Array[];
   private readonly lengths: number[] = [];
+  /** Tensors over the first `bound.slots` slots, until the buffers change. */
+  private bound: { readonly slots: number; readonly inputs: Readonly<Record<string, Tensor>> } | undefined;
 
   constructor(shape: KvShape) {
     this.shape = shape;
@@ -60,21 +62,15 @@ export class SuffixSlots {
   }
 
   /** `suffixKey.l.k`, `suffixValue.l.k` `[slots, columnsFor(slots), D]`. */
-  bind(slots: readonly number[]): Record<string, Tensor> {
-    const { numLayers, numKvHeads, headDim } = this.shape;
-    const inPlace = isPrefix(slots);
+  bind(slots: readonly number[]): Readonly<Record<string, Tensor>> {
     const columns = this.columnsFor(slots);
-    const inputs: Record<string, Tensor> = {};
-    for (let layer = 0; layer < numLayers; layer++) {
-      for (let k = 0; k < numKvHeads; k++) {
-        for (const [kind, name] of ["Key", "Value"].entries()) {
-          const buffer = this.buffers[(layer * numKvHeads + k) * 2 + kind];
-          const data = inPlace ? buffer.subarray(0, slots.length * columns * headDim) : this.gather(buffer, slots, columns);
-          inputs[`suffix${name}.${layer}.${k}`] = f32Tensor(data, [slots.length, columns, headDim]);
-        }
-      }
+    const slotSize = columns * this.shape.headDim;
+    if (!isPrefix(slots)) return this.tensors(slots.length, columns, (buffer) => this.gather(buffer, slots, columns));
+    if (this.bound?.slots !== slots.length) {
+      const inputs = this.tensors(slots.length, columns, (buffer) => buffer.subarray(0, slots.length * slotSize));
+      this.bound = { slots: slots.length, inputs };
     }
-    return inputs;
+    return this.bound.inputs;
   }
 
   /** Appends the first `counts[b]` tokens of row b of the new keys and values `[B, T, K·D]` of every layer. */
@@ -111,6 +107,24 @@ export class SuffixSlots {
     for (let b = 0; b < slots.length; b++) this.lengths[slots[b]] += counts[b];
   }
 
+  private tensors(
+    numSlots: number,
+    columns: number,
+    dataOf: (buffer: Float32Array) => Float32Array,
+  ): Readonly<Record<string, Tensor>> {
+    const { numLayers, numKvHeads, headDim } = this.shape;
+    const inputs: Record<string, Tensor> = {};
+    for (let layer = 0; layer < numLayers; layer++) {
+      for (let k = 0; k < numKvHeads; k++) {
+        for (const [kind, name] of ["Key", "Value"].entries()) {
+          const buffer = this.buffers[(layer * numKvHeads + k) * 2 + kind];
+          inputs[`suffix${name}.${layer}.${k}`] = f32Tensor(dataOf(buffer), [numSlots, columns, headDim]);
+        }
+      }
+    }
+    return inputs;
+  }
+
   private allocate(): Float32Array[] {
     const { numLayers, numKvHeads, headDim } = this.shape;
     const size = this.slotCapacity * this.tokenCapacity * headDim;
@@ -124,6 +138,7 @@ export class SuffixSlots {
     this.slotCapacity = slotCapacity;
     this.tokenCapacity = tokenCapacity;
     this.buffers = this.allocate();
+    this.bound = undefined;
     for (const [i, buffer] of old.entries()) {
       for (let slot = 0; slot < this.size; slot++) {
         const from = slot * oldSlotSize;
