@@ -19,9 +19,6 @@ import { encodeManifest, MANIFEST_LIMITS } from "./manifest.ts";
 import { readManifest } from "./record.ts";
 import { manifestKey, partKey } from "./record-layout.ts";
 
-/** Where builders split a layer, so that loading can overlap and a retry costs little. */
-export const TARGET_PART_BYTES: number = 8 * 1024 * 1024;
-
 export interface CommitResult {
   /** The record's manifest: the one given, or the one that was there first. */
   readonly manifest: ContextManifest;
