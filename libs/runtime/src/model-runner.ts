@@ -18,15 +18,43 @@ export interface RunOptions {
   readonly betweenRuns?: () => Promise<void>;
 }
 
+/** What prefill observes on the way, reduced inside the graph. */
+export interface PrefillOptions extends RunOptions {
+  /** Mean and covariance of the queries of positions from this one on. */
+  readonly momentsFrom?: number;
+  /** Predict log scores of every pair. */
+  readonly surrogate?: SurrogateWeights;
+}
+
+/** A linear map from normed hidden states to log KVzip scores, standardisation folded in. */
+export interface SurrogateWeights {
+  /** `[layer, hidden, kvHead]`. */
+  readonly weight_LMK: Float32Array;
+  /** `[layer, kvHead]`. */
+  readonly bias_LK: Float32Array;
+}
+
+/** Of one layer's queries before rotation. */
+export interface QueryMoments {
+  readonly mean_HD: Float32Array;
+  /** Divided by their count; all 0 where there are none. */
+  readonly covariance_HDD: Float32Array;
+}
+
 export interface ModelRunner {
   readonly config: ModelConfig;
   readonly identity: ModelIdentity;
   readonly prompts: PromptBuilder;
   readonly tokens: TokenDecoder;
   /** Reads prefix and context once, in chunks. */
-  prefill(prompt: ContextPrompt, options?: RunOptions): Promise<PrefilledContext>;
+  prefill(prompt: ContextPrompt, options?: PrefillOptions): Promise<PrefilledContext>;
   /** Per layer `[kvHead, seq]`: the most attention each position received while the model repeated the context. */
   repeatPass(context: PrefilledContext, pass: RepeatPass, options?: RunOptions): Promise<readonly Float32Array[]>;
+  /**
+   * Per layer `[queryHead, seq]`: the attention that the context's last `windowTokens` tokens pay
+   * to each position, summed. They are read once more; `Infinity` reads all.
+   */
+  windowAttention(context: PrefilledContext, windowTokens: number, options?: RunOptions): Promise<readonly Float32Array[]>;
   /** A batch of sequences that read one resident context. */
   openStepBatch(context: ResidentContext): StepBatch;
   close(): Promise<void>;
@@ -39,6 +67,10 @@ export interface PrefilledContext {
   readonly seqLen: number;
   /** Logits after the last context token. */
   readonly lastLogits_V: Float32Array;
+  /** Per layer, where prefill was asked for them. */
+  readonly moments?: readonly QueryMoments[] | undefined;
+  /** `[kvHead, seq]` predicted log scores per layer, where prefill was given a surrogate. */
+  readonly surrogate?: readonly Float32Array[] | undefined;
   /** A fresh head-major copy of one layer. */
   layer(layer: number): DenseLayerKv;
   release(): void;

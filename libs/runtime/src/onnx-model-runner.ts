@@ -19,13 +19,16 @@ import {
   openGraphs,
   parseModelConfig,
 } from "@kvault/model";
-import type { ModelRunner, PrefilledContext, RunOptions } from "./model-runner.ts";
-import { appendTokens, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
+import type { ModelRunner, PrefilledContext, PrefillOptions, QueryMoments, RunOptions } from "./model-runner.ts";
+import { MomentsObserver } from "./moments-observer.ts";
+import { appendTokens, type ChunkObserver, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
 import type { ContextTensors } from "./resident-context.ts";
 import { f32Tensor, openSession, type Session } from "./session.ts";
 import { SharedContextBatch } from "./step-batch.ts";
+import { SurrogateObserver } from "./surrogate-observer.ts";
 import { TokenCache } from "./token-cache.ts";
+import { runWindowPass } from "./window-pass.ts";
 
 export interface ModelRunnerOptions {
   /** GGUF file, verified by the hub. */
@@ -61,14 +64,18 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Mode
       identity,
       prompts,
       tokens,
-      async prefill(prompt, runOptions = {}) {
-        const context = new TokenCacheContext(config, prompt);
-        await context.fill(await sessions.prefill(), runOptions);
+      async prefill(prompt, prefillOptions = {}) {
+        const context = new TokenCacheContext(config, prompt, prefillOptions);
+        await context.fill(await sessions.prefill(...context.observerNames), prefillOptions);
         return context;
       },
       async repeatPass(context, pass, runOptions = {}) {
         const { cache, prompt } = context as TokenCacheContext;
         return runRepeatPass(await sessions.prefill("repeatAttention"), config, cache, prompt, prompts, pass, runOptions);
+      },
+      async windowAttention(context, windowTokens, runOptions = {}) {
+        const { cache, ids } = context as TokenCacheContext;
+        return runWindowPass(await sessions.prefill("windowAttention"), config, cache, ids, windowTokens, runOptions);
       },
       openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
       close: () => sessions.close(),
@@ -121,22 +128,45 @@ class SessionSet {
 class TokenCacheContext implements PrefilledContext {
   readonly prompt: ContextPrompt;
   readonly seqLen: number;
-  readonly cache: TokenCache;
   readonly lastLogits_V: Float32Array;
+  readonly cache: TokenCache;
+  /** Prefix and context. */
+  readonly ids: Int32Array;
+  private readonly momentsObserver: MomentsObserver | undefined;
+  private readonly surrogateObserver: SurrogateObserver | undefined;
 
-  constructor(config: ModelConfig, prompt: ContextPrompt) {
+  constructor(config: ModelConfig, prompt: ContextPrompt, { momentsFrom, surrogate }: PrefillOptions) {
     this.prompt = prompt;
     this.seqLen = prompt.prefixIds.length + prompt.contextIds.length;
+    this.ids = new Int32Array(this.seqLen);
+    this.ids.set(prompt.prefixIds);
+    this.ids.set(prompt.contextIds, prompt.prefixIds.length);
     this.cache = new TokenCache(config, this.seqLen);
     this.lastLogits_V = new Float32Array(config.vocabSize);
+    this.momentsObserver = momentsFrom === undefined ? undefined : new MomentsObserver(config, momentsFrom);
+    this.surrogateObserver = surrogate === undefined ? undefined : new SurrogateObserver(config, surrogate, this.seqLen);
+  }
+
+  get observerNames(): ObserverName[] {
+    return [
+      ...(this.momentsObserver === undefined ? [] : (["queryMoments"] as const)),
+      ...(this.surrogateObserver === undefined ? [] : (["surrogateScore"] as const)),
+    ];
+  }
+
+  get moments(): readonly QueryMoments[] | undefined {
+    return this.momentsObserver?.result();
+  }
+
+  get surrogate(): readonly Float32Array[] | undefined {
+    return this.surrogateObserver?.result;
   }
 
   async fill(session: Session, options: RunOptions): Promise<void> {
-    const ids = new Int32Array(this.seqLen);
-    ids.set(this.prompt.prefixIds);
-    ids.set(this.prompt.contextIds, this.prompt.prefixIds.length);
-    const outputs = { logits: f32Tensor(this.lastLogits_V, [1, this.lastLogits_V.length]) };
-    await appendTokens(session, this.cache, ids, PREFILL_CHUNK_TOKENS, options, () => ({ inputs: {}, outputs }));
+    const logits = { logits: f32Tensor(this.lastLogits_V, [1, this.lastLogits_V.length]) };
+    const lastRow: ChunkObserver = { bind: () => ({ inputs: {}, outputs: logits }), collect: () => undefined };
+    const observers = [lastRow, this.momentsObserver, this.surrogateObserver].filter((observer) => observer !== undefined);
+    await appendTokens(session, this.cache, this.ids, PREFILL_CHUNK_TOKENS, options, observers);
   }
 
   layer(layer: number): DenseLayerKv {

@@ -12,15 +12,12 @@
 import { planRepeat, type RepeatPass } from "@kvault/compression";
 import type { ContextPrompt, ModelConfig, PromptBuilder } from "@kvault/model";
 import type { RunOptions } from "./model-runner.ts";
-import { appendTokens } from "./prefill.ts";
-import { f32Tensor, i64Tensor, type Session, type Tensors } from "./session.ts";
+import { appendTokens, causalMask } from "./prefill.ts";
+import { f32Tensor, i64Tensor, perLayer, type Session } from "./session.ts";
 import type { TokenCache } from "./token-cache.ts";
 
 /** Repeat tokens of one run: `K·G·T × columns` floats of work per layer, 60 MB for 14 heads and 4,300 columns. */
 export const REPEAT_RUN_TOKENS = 256;
-
-/** What a causal mask adds to columns in the future. */
-const MASKED = -1e30;
 
 /** Per layer `[kvHead, seqLen]`; 0 where no column was scored. */
 export async function runRepeatPass(
@@ -48,41 +45,28 @@ export async function runRepeatPass(
   try {
     for (const { inputIds, start, end, sinkTokens } of chunks) {
       const columns = end - start;
-      const chunkInputs: Tensors = {
+      const bounds = {
         sinkEnd: i64Tensor([sinkTokens]),
         chunkStart: i64Tensor([start]),
         chunkEnd: i64Tensor([end]),
         contextEnd: i64Tensor([seqLen]),
       };
-      const chunkOutputs: Tensors = Object.fromEntries(
-        score_L.map((_, layer) => [
-          `repeatAttention.${layer}`,
-          f32Tensor(new Float32Array(numKvHeads * columns), [numKvHeads, columns]),
-        ]),
-      );
-      await appendTokens(
-        session,
-        cache,
-        inputIds,
-        REPEAT_RUN_TOKENS,
-        { ...options, onProgress: (done) => options.onProgress?.(doneTokens + done, totalTokens) },
-        (tokens) => ({
-          inputs: { ...chunkInputs, causal: f32Tensor(causalMask(tokens), [tokens, tokens]) },
-          outputs: chunkOutputs,
-        }),
-        (outputs) => {
-          for (let layer = 0; layer < numLayers; layer++) {
-            mergeMaximum(
-              score_L[layer],
-              outputs[`repeatAttention.${layer}`].data as Float32Array,
-              numKvHeads,
-              seqLen,
-              start,
-              columns,
-            );
-          }
+      const outputs = perLayer(numLayers, "repeatAttention", () => new Float32Array(numKvHeads * columns), [numKvHeads, columns]);
+      const progress = { ...options, onProgress: (done: number) => options.onProgress?.(doneTokens + done, totalTokens) };
+      await appendTokens(session, cache, inputIds, REPEAT_RUN_TOKENS, progress, [
+        {
+          bind: (_, tokens) => ({
+            inputs: { ...bounds, causal: f32Tensor(causalMask(tokens), [tokens, tokens]) },
+            outputs,
+          }),
+          collect() {
+            for (let layer = 0; layer < numLayers; layer++) {
+              const run_KC = outputs[`repeatAttention.${layer}`].data as Float32Array;
+              mergeMaximum(score_L[layer], run_KC, numKvHeads, seqLen, start, columns);
+            }
+          },
         },
-      );
+      ]);
       cache.truncate(seqLen);
       doneTokens += inputIds.length;
     }
@@ -108,11 +92,4 @@ function mergeMaximum(
       if (value > score_KS[base + c]) score_KS[base + c] = value;
     }
   }
-}
-
-/** `[T, T]`: 0 on and below the diagonal. */
-function causalMask(tokens: number): Float32Array {
-  const mask = new Float32Array(tokens * tokens);
-  for (let t = 0; t < tokens; t++) mask.fill(MASKED, t * tokens + t + 1, (t + 1) * tokens);
-  return mask;
 }

@@ -68,3 +68,15 @@ export function i64Tensor(values: ArrayLike<number>, dims: readonly number[] = [
 export function i32Tensor(values: readonly number[], dims: readonly number[] = [values.length]): Tensor {
   return new (onnxRuntime().Tensor)("int32", Int32Array.from(values), dims);
 }
+
+/** Tensors `name.0 … name.(L−1)` of one shape, each over memory of its own. */
+export function perLayer(
+  numLayers: number,
+  name: string,
+  allocate: (layer: number) => Float32Array,
+  dims: readonly number[],
+): Record<string, Tensor> {
+  return Object.fromEntries(
+    Array.from({ length: numLayers }, (_, layer) => [`${name}.${layer}`, f32Tensor(allocate(layer), dims)]),
+  );
+}

@@ -26,24 +26,15 @@ export class TokenCache {
     this.values = allocate();
   }
 
-  /** Inputs `pastKey.l`, `pastValue.l` `[1, length, K·D]` and outputs `newKey.l`, `newValue.l` for `newTokens` behind them. */
-  bind(newTokens: number): { inputs: Record<string, Tensor>; outputs: Record<string, Tensor> } {
-    this.reserve(this.length + newTokens);
-    const inputs: Record<string, Tensor> = {};
-    const outputs: Record<string, Tensor> = {};
-    const end = this.length * this.rowSize;
-    const newEnd = end + newTokens * this.rowSize;
-    for (let layer = 0; layer < this.shape.numLayers; layer++) {
-      for (const [name, buffers] of [
-        ["Key", this.keys],
-        ["Value", this.values],
-      ] as const) {
-        const buffer = buffers[layer];
-        inputs[`past${name}.${layer}`] = f32Tensor(buffer.subarray(0, end), [1, this.length, this.rowSize]);
-        outputs[`new${name}.${layer}`] = f32Tensor(buffer.subarray(end, newEnd), [1, newTokens, this.rowSize]);
-      }
-    }
-    return { inputs, outputs };
+  /** Inputs `pastKey.l`, `pastValue.l` `[1, tokens, K·D]`: the first `tokens` tokens. */
+  past(tokens: number): Record<string, Tensor> {
+    return this.rows("past", 0, tokens);
+  }
+
+  /** Outputs `newKey.l`, `newValue.l` `[1, tokens, K·D]` behind what is there. */
+  room(tokens: number): Record<string, Tensor> {
+    this.reserve(this.length + tokens);
+    return this.rows("new", this.length, tokens);
   }
 
   /** Forgets every token from `length` on. */
@@ -74,6 +65,17 @@ export class TokenCache {
       key_KSD: headMajor(this.keys[layer], numKvHeads, seqLen, headDim),
       value_KSD: headMajor(this.values[layer], numKvHeads, seqLen, headDim),
     };
+  }
+
+  private rows(prefix: "past" | "new", start: number, tokens: number): Record<string, Tensor> {
+    const tensors: Record<string, Tensor> = {};
+    for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      for (const [kind, buffers] of [["Key", this.keys] as const, ["Value", this.values] as const]) {
+        const data = buffers[layer].subarray(start * this.rowSize, (start + tokens) * this.rowSize);
+        tensors[`${prefix}${kind}.${layer}`] = f32Tensor(data, [1, tokens, this.rowSize]);
+      }
+    }
+    return tensors;
   }
 
   /** Drops the buffers; the cache is empty afterwards. */

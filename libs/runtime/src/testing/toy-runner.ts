@@ -106,6 +106,13 @@ export function createToyRunner(hooks: ToyHooks = {}): ModelRunner {
         Float32Array.from({ length: rows }, (_, i) => mix(layer + 1, i) / 2 ** 32),
       );
     },
+    async windowAttention(context, windowTokens, options = {}) {
+      await pass(Math.min(windowTokens, context.seqLen), options);
+      const rows = TOY_CONFIG.numQueryHeads * context.seqLen;
+      return Array.from({ length: TOY_CONFIG.numLayers }, (_, layer) =>
+        Float32Array.from({ length: rows }, (_, i) => mix(layer + 1, i) / 2 ** 32),
+      );
+    },
     openStepBatch: (context) => new ToyStepBatch(context as ToyResident, onStepRun),
     async close() {
       closed = true;
