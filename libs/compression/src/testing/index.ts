@@ -11,3 +11,4 @@ export * from "./codec-conformance.ts";
 export * from "./repeat-attention-reference.ts";
 export * from "./scorer-conformance.ts";
 export * from "./selector-conformance.ts";
+export * from "./window-attention-reference.ts";
