@@ -4,7 +4,9 @@
  *
  * @module
  */
+import { adaKv } from "./allocators/ada-kv.ts";
 import { global } from "./allocators/global.ts";
+import { pyramid } from "./allocators/pyramid.ts";
 import { uniform } from "./allocators/uniform.ts";
 import { f16 } from "./codecs/f16.ts";
 import { f32 } from "./codecs/f32.ts";
@@ -21,7 +23,7 @@ import { topK } from "./selectors/top-k.ts";
 import type { AllocatorFactory, CodecFactory, PartFactory, ScorerFactory, SelectorFactory } from "./types.ts";
 
 export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, snapkv, tova, h2o, l2norm, streamingLlm, random, none);
-export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform);
+export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
 export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8);
 
