@@ -4,9 +4,10 @@ const conditions = ["kvault-source"];
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 /**
- * `unit`: beside the source, no processes and no model files. `model`: needs the real weights
- * (fetched by `make models`). `e2e`: real processes on loopback. The last two run one file at
- * a time: two cores serve one engine well and two badly.
+ * `unit`: beside the source, no processes and no model files. `process`: beside the source, starts
+ * processes. `model`: needs the real weights (fetched by `make models`). `e2e`: the compiled
+ * command, real processes on loopback, real weights. All but the first run one file at a time:
+ * two cores serve one engine well and two badly.
  */
 export default defineConfig({
   test: {
@@ -16,7 +17,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["{libs,services}/*/src/**/*.test.ts", "cli/src/**/*.test.ts", "{tools,examples}/**/*.test.ts"],
-          exclude: ["**/*.model.test.ts", "**/dist/**", "**/node_modules/**"],
+          exclude: ["**/*.{model,process}.test.ts", "**/dist/**", "**/node_modules/**"],
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
         },
@@ -24,8 +25,21 @@ export default defineConfig({
       {
         ...shared,
         test: {
-          name: "model",
+          name: "process",
           sequence: { groupOrder: 1 },
+          include: ["{libs,services}/*/src/**/*.process.test.ts"],
+          exclude: ["**/dist/**", "**/node_modules/**"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: "model",
+          sequence: { groupOrder: 2 },
           include: ["{libs,services}/*/src/**/*.model.test.ts"],
           exclude: ["**/dist/**", "**/node_modules/**"],
           pool: "forks",
@@ -38,7 +52,7 @@ export default defineConfig({
         ...shared,
         test: {
           name: "e2e",
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
           include: ["tests/e2e/**/*.e2e.test.ts"],
           pool: "forks",
           fileParallelism: false,

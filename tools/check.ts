@@ -56,6 +56,7 @@ const STEPS: readonly Step[] = [
   { name: "docs", command: [...tsx, "tools/check-docs.ts"], needs: ["types"] },
   vitest("unit tests", ["unit"], {}),
   { name: "the checks catch what they should", command: [...tsx, "tools/check-checkers.ts"], slow: true },
+  vitest("process tests", ["process"], { slow: true }),
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
 ];
 

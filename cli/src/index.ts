@@ -4,4 +4,6 @@
  * @module
  */
 export type { Host } from "./commands/command.ts";
+export { describeRun } from "./demo/describe-run.ts";
 export { createProgram } from "./program.ts";
+export type { RunReport } from "./run-report.ts";

@@ -37,7 +37,7 @@ export async function runJob(gateway: GatewayClient, job: Job, terminal: Termina
     {
       model,
       content: { content: { case: "text", value: text } },
-      compression: { spec: method, keepRatio: keepRatio ?? 0 },
+      compression: { spec: method, ...(keepRatio === undefined ? {} : { keepRatio }) },
     },
     signal,
   );

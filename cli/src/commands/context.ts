@@ -120,7 +120,7 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
       {
         model,
         content: { content: { case: "text", value: text } },
-        compression: { spec: method, keepRatio: keep ?? 0 },
+        compression: { spec: method, ...(keep === undefined ? {} : { keepRatio: keep }) },
         displayName: name ?? "",
         labels: { ...label },
         validateOnly: validateOnly ?? false,

@@ -29,8 +29,9 @@ export interface Finished {
 
 export type Environment = Readonly<Record<string, string>>;
 
-function launch(args: readonly string[], env: Environment): ChildProcess {
-  return spawn(process.execPath, [BIN, ...args], {
+function launch(args: readonly string[], env: Environment, prefix: readonly string[] = []): ChildProcess {
+  const [command = "", ...rest] = [...prefix, process.execPath, BIN, ...args];
+  return spawn(command, rest, {
     cwd: ROOT,
     env: { ...process.env, ...env },
     stdio: ["ignore", "pipe", "pipe"],
@@ -73,9 +74,16 @@ export interface RunningProcess {
   engines(): number[];
 }
 
-/** Starts a command that runs until it is stopped; resolves with its first line of JSON. */
-export async function start(args: readonly string[], env: Environment = {}): Promise<RunningProcess> {
-  const child = launch(args, env);
+/**
+ * Starts a command that runs until it is stopped; resolves with its first line of JSON.
+ * `prefix` is a command that replaces itself with it.
+ */
+export async function start(
+  args: readonly string[],
+  env: Environment = {},
+  prefix: readonly string[] = [],
+): Promise<RunningProcess> {
+  const child = launch(args, env, prefix);
   const exited = once(child, "exit") as Promise<[number | null]>;
   let stdout = "";
   let stderr = "";

@@ -1,6 +1,6 @@
 /**
  * Transcripts in the documentation are what really happens: a test makes the text again and
- * compares. With KVAULT_UPDATE_DOCS=1 it is written instead.
+ * compares. With UPDATE_DOCS=1 it is written instead.
  *
  * @module
  */
@@ -16,7 +16,7 @@ export function expectTranscript(document: string, name: string, text: string, n
   const body = `\`\`\`console\n${text.trim()}\n\`\`\``;
   const isOurs = (section: { readonly kind: string; readonly name: string }): boolean =>
     section.kind === "transcript" && section.name === name;
-  if (process.env["KVAULT_UPDATE_DOCS"] !== undefined) {
+  if (process.env["UPDATE_DOCS"] !== undefined) {
     writeFileSync(
       path,
       withSections(page, (section) => (isOurs(section) ? body : undefined)),
