@@ -7,6 +7,7 @@
 export * from "./abort.ts";
 export * from "./align.ts";
 export * from "./digest.ts";
+export * from "./environment.ts";
 export * from "./errors.ts";
 export * from "./f16.ts";
 export * from "./latest.ts";

@@ -5,7 +5,15 @@
  * @module
  */
 export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, toBinary, toJson } from "@bufbuild/protobuf";
-export { anyPack, anyUnpack, durationFromMs, type Timestamp } from "@bufbuild/protobuf/wkt";
+export {
+  anyPack,
+  anyUnpack,
+  durationFromMs,
+  durationMs,
+  EmptySchema,
+  timestampFromMs,
+  timestampMs,
+} from "@bufbuild/protobuf/wkt";
 export * from "#gen/google/longrunning/operations_pb.js";
 export { type Status as RpcStatus, StatusSchema as RpcStatusSchema } from "#gen/google/rpc/status_pb.js";
 export * from "#gen/kvault/v1/common_pb.js";

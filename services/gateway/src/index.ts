@@ -1,1 +1,6 @@
-export {};
+/**
+ * The public API of KVault: contexts, inference, models, operations. Starts in any process.
+ *
+ * @module
+ */
+export { type GatewayOptions, type RunningGateway, startGateway } from "./start-gateway.ts";

@@ -1,0 +1,40 @@
+/**
+ * Every `KVAULT_*` environment variable there is, so that each process can refuse a misspelt one
+ * without knowing what the others read. What a variable means is said where it is read.
+ *
+ * @module
+ */
+export const ENVIRONMENT_VARIABLES: readonly string[] = [
+  // all services
+  "KVAULT_LOG_LEVEL",
+  "KVAULT_STORE_URL",
+  "KVAULT_CACHE_DIR",
+  "KVAULT_OFFLINE",
+  "KVAULT_DRAIN_MS",
+  // gateway
+  "KVAULT_GATEWAY_ADDRESS",
+  "KVAULT_QUEUE_URL",
+  "KVAULT_PREFILL_WORKERS",
+  "KVAULT_DECODE_WORKERS",
+  "KVAULT_DEFAULT_SPEC",
+  "KVAULT_SWEEP_INTERVAL_MS",
+  "KVAULT_MAX_QUEUED_BYTES",
+  // workers
+  "KVAULT_WORKER_ADDRESS",
+  "KVAULT_RESIDENT_BYTES",
+  "KVAULT_ACTIVATIONS",
+  "KVAULT_THREADS",
+  // command line
+  "KVAULT_ADDRESS",
+  "KVAULT_DATA_DIR",
+  "KVAULT_DEBUG",
+  // tests and tools
+  "KVAULT_REPORT",
+];
+
+/** Names in `env` that look like ours and are not. */
+export function unknownVariables(env: Readonly<Record<string, string | undefined>>): string[] {
+  return Object.keys(env)
+    .filter((name) => name.startsWith("KVAULT_") && !ENVIRONMENT_VARIABLES.includes(name))
+    .sort();
+}

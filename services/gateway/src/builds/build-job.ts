@@ -1,0 +1,27 @@
+/**
+ * A build as the queue carries it. Plain JSON both ways, so that any driver can take it.
+ *
+ * @module
+ */
+import type { ContextContent } from "@kvault/kvstore";
+import type { JobQueue } from "@kvault/queue";
+import type { JsonValue } from "@kvault/rpc";
+
+export interface BuildJob {
+  readonly contextId: string;
+  readonly digest: string;
+  readonly model: string;
+  readonly content: ContextContent;
+  readonly contentSha256: string;
+  readonly spec: string;
+  readonly displayName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly createTimeMs: number;
+  /** 0: never. */
+  readonly expireTimeMs: number;
+  /** Names this start of the build; the request id of its calls. */
+  readonly buildId: string;
+}
+
+/** CompressionReport and Progress as proto JSON. */
+export type BuildQueue = JobQueue<BuildJob, JsonValue, JsonValue>;

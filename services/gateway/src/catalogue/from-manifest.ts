@@ -1,0 +1,50 @@
+/**
+ * Manifests in the store → catalogue records: what a gateway knows after a restart.
+ *
+ * @module
+ */
+import { type BlobStore, type ContextManifest, listRecords } from "@kvault/kvstore";
+import { type CompressionReport, CompressionReportSchema, create, type RpcLogger } from "@kvault/rpc";
+import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
+
+/** Puts every readable record of `store` into `catalogue`; returns how many. Unreadable ones are logged and left alone. */
+export async function fillFromStore(catalogue: ContextCatalogue, store: BlobStore, log: RpcLogger): Promise<number> {
+  let count = 0;
+  const onBroken = (contextId: string, error: Error): void => log.warn({ contextId, err: error }, "record left out: unreadable");
+  for await (const manifest of listRecords(store, { onBroken })) {
+    await catalogue.begin(recordOf(manifest));
+    count++;
+  }
+  return count;
+}
+
+function recordOf(manifest: ContextManifest): ContextRecord {
+  return {
+    id: manifest.contextId,
+    digest: manifest.digest,
+    model: manifest.model.name,
+    spec: manifest.identity.spec,
+    displayName: manifest.displayName,
+    labels: manifest.labels,
+    createTimeMs: manifest.createTimeMs,
+    expireTimeMs: manifest.expireTimeMs,
+    buildId: "",
+    state: { type: "active", report: reportOf(manifest) },
+  };
+}
+
+function reportOf({ report, layers, prefixTokens, contextTokens }: ContextManifest): CompressionReport {
+  return create(CompressionReportSchema, {
+    ...report,
+    contextTokens,
+    prefixTokens,
+    keptPairs: BigInt(report.keptPairs),
+    totalPairs: BigInt(report.totalPairs),
+    rawBytesF16: BigInt(report.rawBytesF16),
+    storedBytes: BigInt(report.storedBytes),
+    layers: layers.map((layer) => ({
+      keptPerHead: [...layer.headLengths],
+      storedBytes: BigInt(layer.parts.reduce((sum, part) => sum + part.bytes, 0)),
+    })),
+  });
+}

@@ -1,0 +1,117 @@
+/**
+ * Taking contexts away: by request, by time, or to make room for a new build of the same.
+ *
+ * Order matters: the build first (nobody writes any more), then the copies in decode workers, then
+ * the record, then the catalogue's entry. A failure in between leaves the context DELETING, and the
+ * same call again goes on from the start; every step is idempotent.
+ *
+ * @module
+ */
+import { orAborted } from "@kvault/core";
+import { type BlobStore, deleteRecord } from "@kvault/kvstore";
+import type { RpcLogger } from "@kvault/rpc";
+import type { BuildQueue } from "../builds/build-job.ts";
+import type { DecodePool } from "../workers/decode-pool.ts";
+import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
+
+export interface RemoverDeps {
+  readonly catalogue: ContextCatalogue;
+  readonly queue: BuildQueue;
+  readonly decode: DecodePool;
+  readonly store: BlobStore;
+  readonly log: RpcLogger;
+}
+
+/** How long an expired context answers CONTEXT_EXPIRED before it is not known any more. */
+const TOMBSTONE_MS = 24 * 3_600_000;
+
+interface Tombstone {
+  readonly record: ContextRecord;
+  readonly forgetMs: number;
+  cleared: boolean;
+}
+
+export class Remover {
+  readonly #deps: RemoverDeps;
+  /** The last thing done, or being done, to each id: one at a time. */
+  readonly #tails = new Map<string, Promise<void>>();
+  readonly #removing = new Map<string, Promise<void>>();
+  readonly #tombstones = new Set<Tombstone>();
+
+  constructor(deps: RemoverDeps) {
+    this.#deps = deps;
+  }
+
+  /** Deletes a context whatever its state. Joins a deletion under way; one that began goes on when `signal` aborts the wait. */
+  async remove(id: string, signal?: AbortSignal): Promise<void> {
+    let removing = this.#removing.get(id);
+    if (removing === undefined) {
+      removing = this.#serially(id, () => this.#remove(id)).finally(() => this.#removing.delete(id));
+      this.#removing.set(id, removing);
+    }
+    await orAborted(removing, signal);
+  }
+
+  /** Clears away what an earlier start of this context may have left, before it is built again. */
+  async clear(id: string): Promise<void> {
+    await this.#serially(id, () => this.#clear(id));
+  }
+
+  /** Expires what is due at `nowMs`, and forgets what expired long ago. One failure does not stop the others. */
+  async sweep(nowMs: number): Promise<void> {
+    const { catalogue, log } = this.#deps;
+    for (const record of await catalogue.due(nowMs)) {
+      const expired = await catalogue.change(record, { type: "expired" });
+      if (!expired) continue;
+      this.#tombstones.add({ record, forgetMs: nowMs + TOMBSTONE_MS, cleared: false });
+      log.info({ contextId: record.id }, "context expired");
+    }
+    for (const tombstone of this.#tombstones) await this.#tend(tombstone, nowMs);
+  }
+
+  async #tend(tombstone: Tombstone, nowMs: number): Promise<void> {
+    const { catalogue, log } = this.#deps;
+    const { record } = tombstone;
+    try {
+      await this.#serially(record.id, async () => {
+        const current = await catalogue.get(record.id);
+        // Started over or deleted meanwhile: no longer ours.
+        if (current?.buildId !== record.buildId || current.state.type !== "expired") tombstone.cleared = true;
+        else if (!tombstone.cleared) await this.#clear(record.id);
+        tombstone.cleared = true;
+      });
+      if (nowMs < tombstone.forgetMs) return;
+      if ((await catalogue.get(record.id))?.state.type === "expired") await catalogue.remove(record);
+      this.#tombstones.delete(tombstone);
+    } catch (error) {
+      log.warn({ contextId: record.id, err: error }, "expired context not cleared away yet");
+    }
+  }
+
+  /** Runs `work` after everything that was asked for this id before. */
+  #serially(id: string, work: () => Promise<void>): Promise<void> {
+    const before = this.#tails.get(id) ?? Promise.resolve();
+    const after = before.catch(() => undefined).then(work);
+    this.#tails.set(id, after);
+    const forget = (): void => {
+      if (this.#tails.get(id) === after) this.#tails.delete(id);
+    };
+    after.then(forget, forget);
+    return after;
+  }
+
+  async #clear(id: string): Promise<void> {
+    await this.#deps.decode.evict(id);
+    await deleteRecord(this.#deps.store, id);
+  }
+
+  async #remove(id: string): Promise<void> {
+    const { catalogue, queue } = this.#deps;
+    const record = await catalogue.get(id);
+    if (record === undefined) return;
+    await catalogue.change(record, { type: "deleting" });
+    await queue.cancel(record.digest);
+    await this.#clear(id);
+    await catalogue.remove(record);
+  }
+}

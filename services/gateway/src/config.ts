@@ -1,0 +1,82 @@
+/**
+ * Configuration of the gateway process, from `KVAULT_*` variables: checked whole, frozen, passed
+ * down by argument.
+ *
+ * @module
+ */
+import { KvaultError, unknownVariables } from "@kvault/core";
+import { z } from "zod";
+
+const addresses = z
+  .string()
+  .transform((list) => list.split(",").map((address) => address.trim()))
+  .pipe(
+    z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")).min(1),
+  );
+
+const wholeNumber = (min: number): z.ZodType<number> => z.coerce.number().int().min(min);
+
+const schema = z.object({
+  /** Where to listen: `host:port` or `unix:/path`. */
+  KVAULT_GATEWAY_ADDRESS: z.string().min(1).default("127.0.0.1:7717"),
+  /** Where records live, e.g. `file:/var/lib/kvault`. The workers' must be the same. */
+  KVAULT_STORE_URL: z.string().min(1),
+  /** Folder of model files. The gateway only looks whether they are there. */
+  KVAULT_CACHE_DIR: z.string().min(1),
+  /** Queue of builds. */
+  KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
+  /** Prefill workers, comma-separated. */
+  KVAULT_PREFILL_WORKERS: addresses,
+  /** Decode workers, comma-separated. */
+  KVAULT_DECODE_WORKERS: addresses,
+  /** Preset or spec of requests that name none. */
+  KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
+  /** trace, debug, info, warn, error, fatal or silent. */
+  KVAULT_LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
+  /** Time for calls and builds to finish at a stop, milliseconds. */
+  KVAULT_DRAIN_MS: wholeNumber(0).default(10_000),
+  /** How often expired contexts are looked for, milliseconds. */
+  KVAULT_SWEEP_INTERVAL_MS: wholeNumber(100).default(60_000),
+  /** Most bytes of texts waiting or being built. */
+  KVAULT_MAX_QUEUED_BYTES: wholeNumber(1).default(512 * 2 ** 20),
+});
+
+export interface GatewayConfig {
+  readonly address: string;
+  readonly storeUrl: string;
+  readonly cacheDir: string;
+  readonly queueUrl: string;
+  readonly prefillWorkers: readonly string[];
+  readonly decodeWorkers: readonly string[];
+  readonly defaultSpec: string;
+  readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
+  readonly drainMs: number;
+  readonly sweepIntervalMs: number;
+  readonly maxQueuedBytes: number;
+}
+
+/** INVALID_ARGUMENT listing every problem of `env`, unknown KVAULT_* names included. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
+  const problems = unknownVariables(env).map((name) => `${name}: no such variable`);
+  const parsed = schema.safeParse(env);
+  if (!parsed.success) problems.push(...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
+  if (!parsed.success || problems.length > 0) {
+    throw new KvaultError("INVALID_ARGUMENT", `Cannot start the gateway: ${problems.join("; ")}`, {
+      details: { problems: problems.length },
+    });
+  }
+  const { data } = parsed;
+  return Object.freeze({
+    address: data.KVAULT_GATEWAY_ADDRESS,
+    storeUrl: data.KVAULT_STORE_URL,
+    cacheDir: data.KVAULT_CACHE_DIR,
+    queueUrl: data.KVAULT_QUEUE_URL,
+    prefillWorkers: data.KVAULT_PREFILL_WORKERS,
+    decodeWorkers: data.KVAULT_DECODE_WORKERS,
+    defaultSpec: data.KVAULT_DEFAULT_SPEC,
+    logLevel: data.KVAULT_LOG_LEVEL,
+    drainMs: data.KVAULT_DRAIN_MS,
+    sweepIntervalMs: data.KVAULT_SWEEP_INTERVAL_MS,
+    maxQueuedBytes: data.KVAULT_MAX_QUEUED_BYTES,
+  });
+}

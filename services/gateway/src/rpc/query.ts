@@ -1,0 +1,67 @@
+/**
+ * Inference.Query: one question on a stored context, or on a text sent along.
+ *
+ * @module
+ */
+import { invalidArgument, isKvaultError } from "@kvault/core";
+import { contentSha256 } from "@kvault/kvstore";
+import type { ExecuteRequestSchema, MessageInitShape, QueryRequest, QueryResponseSchema, ServerCall } from "@kvault/rpc";
+import { findActive } from "../catalogue/find-context.ts";
+import type { GatewayDeps } from "../deps.ts";
+import { contentMessage, readContent } from "../validation/content.ts";
+import { findModel } from "../validation/create-request.ts";
+import { contextIdFrom } from "../validation/names.ts";
+import { type CheckedQuestion, readQuestion } from "../validation/question.ts";
+
+type Execution = MessageInitShape<typeof ExecuteRequestSchema>;
+
+export const query = (deps: GatewayDeps) =>
+  async function* (
+    request: QueryRequest,
+    call: ServerCall,
+  ): AsyncGenerator<MessageInitShape<typeof QueryResponseSchema>, void, undefined> {
+    const question = readQuestion(request);
+    switch (request.source.case) {
+      case "context":
+        yield* queryContext(contextIdFrom(request.source.value, "context"), question, deps, call);
+        return;
+      case "inline": {
+        const { model: name, content: given } = request.source.value;
+        const model = findModel(deps.models, name);
+        const content = readContent(given, model.config.maxTokens);
+        const inline = { model: model.name, content: contentMessage(content) };
+        const execution: Execution = { ...question, source: { case: "inline", value: inline }, model: model.name };
+        for await (const { event } of deps.decode.execute(contentSha256(content), execution, call)) yield { event };
+        return;
+      }
+      default:
+        throw invalidArgument("source", "Cannot answer: neither a context nor a text given");
+    }
+  };
+
+/**
+ * Answers on an ACTIVE context. When its record turns out to be gone or damaged the context is
+ * marked FAILED, so that creating it again builds it again.
+ */
+export async function* queryContext(
+  id: string,
+  question: CheckedQuestion,
+  deps: GatewayDeps,
+  call: ServerCall,
+): AsyncGenerator<Pick<MessageInitShape<typeof QueryResponseSchema>, "event">, void, undefined> {
+  const record = await findActive(deps.catalogue, id);
+  const execution: Execution = {
+    ...question,
+    source: { case: "contextId", value: id },
+    digest: record.digest,
+    model: record.model,
+  };
+  try {
+    for await (const { event } of deps.decode.execute(id, execution, call)) yield { event };
+  } catch (error) {
+    if (isKvaultError(error, "CACHE_CORRUPT", "CONTEXT_NOT_FOUND", "INCOMPATIBLE_FORMAT")) {
+      await deps.catalogue.change(record, { type: "failed", error });
+    }
+    throw error;
+  }
+}

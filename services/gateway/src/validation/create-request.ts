@@ -1,0 +1,106 @@
+/**
+ * CreateContextRequest → everything a build needs, identity included.
+ *
+ * All of it is checked here, before anything is stored or queued, except what only a tokenizer can
+ * tell: the exact number of tokens is the worker's TOKEN_LIMIT.
+ *
+ * @module
+ */
+import { resolveSpec } from "@kvault/compression";
+import { invalidArgument } from "@kvault/core";
+import {
+  type ContextContent,
+  contentSha256,
+  contextDigest,
+  contextIdOf,
+  MANIFEST_LIMITS,
+  RECORD_FORMAT_VERSION,
+} from "@kvault/kvstore";
+import type { CatalogueEntry, ModelHub } from "@kvault/model";
+import { type CreateContextRequest, durationMs } from "@kvault/rpc";
+import type { BuildJob } from "../builds/build-job.ts";
+import { readContent } from "./content.ts";
+
+/** Shortest lifetime: a context should outlive its own build. */
+const MIN_TTL_MS = 60_000;
+/** Longest: ten years. */
+const MAX_TTL_MS = 10 * 365 * 24 * 3_600_000;
+
+export interface CreateDeps {
+  readonly models: Pick<ModelHub, "describe">;
+  /** Preset or spec of requests that name none. */
+  readonly defaultSpec: string;
+}
+
+/** The catalogue's entry of `name`, with or without "models/". */
+export function findModel(models: Pick<ModelHub, "describe">, name: string): CatalogueEntry {
+  if (name === "") throw invalidArgument("model", "Cannot choose a model: none named");
+  return models.describe(name.replace(/^models\//, ""));
+}
+
+/** Checks a request with its content inside. */
+export function readCreateRequest(request: CreateContextRequest, deps: CreateDeps): Omit<BuildJob, "buildId"> {
+  const model = findModel(deps.models, request.model);
+  return planBuild(request, readContent(request.content, model.config.maxTokens), deps);
+}
+
+/** Checks everything but the content, which is `content`, and computes the context's identity. */
+export function planBuild(request: CreateContextRequest, content: ContextContent, deps: CreateDeps): Omit<BuildJob, "buildId"> {
+  const model = findModel(deps.models, request.model);
+  const { spec } = resolveSpec(request.compression?.spec || deps.defaultSpec, request.compression?.keepRatio);
+  checkNames(request);
+  const createTimeMs = Date.now();
+  const sha256 = contentSha256(content);
+  const digest = contextDigest({
+    ...model.identity,
+    contentSha256: sha256,
+    spec,
+    formatVersion: RECORD_FORMAT_VERSION,
+    tenantSalt: "",
+  });
+  return {
+    contextId: contextIdOf(digest),
+    digest,
+    model: model.name,
+    content,
+    contentSha256: sha256,
+    spec,
+    displayName: request.displayName,
+    labels: request.labels,
+    createTimeMs,
+    expireTimeMs: expireTimeMs(request, createTimeMs),
+  };
+}
+
+function expireTimeMs({ ttl }: CreateContextRequest, nowMs: number): number {
+  if (ttl === undefined) return 0;
+  const ttlMs = durationMs(ttl);
+  if (!(ttlMs >= MIN_TTL_MS && ttlMs <= MAX_TTL_MS)) {
+    const bounds = `at least ${MIN_TTL_MS / 1000} s and at most ${MAX_TTL_MS / 1000} s`;
+    throw invalidArgument("ttl", `Cannot keep a context for ${ttlMs / 1000} s: must be ${bounds}`);
+  }
+  return nowMs + Math.round(ttlMs);
+}
+
+function checkNames({ displayName, labels }: CreateContextRequest): void {
+  const { nameChars, labels: maxLabels, labelKeyChars, labelValueChars } = MANIFEST_LIMITS;
+  if (displayName.length > nameChars) {
+    throw invalidArgument("display_name", `Cannot use a display name of ${displayName.length} characters: at most ${nameChars}`);
+  }
+  const entries = Object.entries(labels);
+  if (entries.length > maxLabels) throw invalidArgument("labels", `Cannot keep ${entries.length} labels: at most ${maxLabels}`);
+  for (const [key, value] of entries) {
+    if (key === "" || key.length > labelKeyChars) {
+      throw invalidArgument(
+        "labels",
+        `Cannot keep label "${key.slice(0, labelKeyChars)}": its key has ${key.length} characters, must be 1 to ${labelKeyChars}`,
+      );
+    }
+    if (value.length > labelValueChars) {
+      throw invalidArgument(
+        "labels",
+        `Cannot keep label "${key}": its value has ${value.length} characters, at most ${labelValueChars}`,
+      );
+    }
+  }
+}
