@@ -1,2 +1,3 @@
 /** Test helpers of the model package. @module */
 export * from "./encode-gguf.ts";
+export * from "./test-model.ts";
