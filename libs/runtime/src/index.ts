@@ -1,3 +1,12 @@
+/**
+ * The engine: a child process that runs models, and the supervisor's side of it.
+ *
+ * @module
+ */
+
+export { type SurrogateTraining, trainSurrogate } from "./calibration/surrogate.ts";
+export { type EngineEvent, type EngineLimits, type OpenEngineOptions, openEngine } from "./engine/client.ts";
+export { ANSWER_RESERVE_TOKENS } from "./engine/read-context.ts";
 export * from "./engine/types.ts";
 export * from "./model-runner.ts";
 export { type ModelRunnerOptions, openModelRunner } from "./onnx-model-runner.ts";

@@ -10,6 +10,7 @@
 import type { RepeatPass } from "@kvault/compression";
 import type { DenseLayerKv } from "@kvault/core";
 import type { ContextPrompt, ModelConfig, ModelIdentity, PromptBuilder, TokenDecoder } from "@kvault/model";
+import type { NormalSums } from "./calibration/ridge.ts";
 
 export interface RunOptions {
   readonly signal?: AbortSignal;
@@ -58,6 +59,17 @@ export interface ModelRunner {
   /** A batch of sequences that read one resident context. */
   openStepBatch(context: ResidentContext): StepBatch;
   close(): Promise<void>;
+}
+
+/** A runner that can also be measured for a surrogate (calibration/). */
+export interface TrainableRunner extends ModelRunner {
+  /** Reads a context and adds its hidden states and these targets (`[kvHead, seq]` per layer) to `sums`. */
+  addToFit(
+    prompt: ContextPrompt,
+    targets: readonly Float32Array[],
+    sums: readonly NormalSums[],
+    options?: RunOptions,
+  ): Promise<void>;
 }
 
 /** The uncompressed cache of a context, until released. */

@@ -19,7 +19,8 @@ import {
   openGraphs,
   parseModelConfig,
 } from "@kvault/model";
-import type { ModelRunner, PrefilledContext, PrefillOptions, QueryMoments, RunOptions } from "./model-runner.ts";
+import { FitObserver } from "./calibration/fit-observer.ts";
+import type { PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
 import { MomentsObserver } from "./moments-observer.ts";
 import { appendTokens, type ChunkObserver, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
@@ -44,7 +45,7 @@ export interface ModelRunnerOptions {
 }
 
 /** Opens a model; the first time on a machine converts its weights (seconds). */
-export async function openModelRunner(options: ModelRunnerOptions): Promise<ModelRunner> {
+export async function openModelRunner(options: ModelRunnerOptions): Promise<TrainableRunner> {
   const { modelPath, weightsSha256, cacheDir, numThreads, activations, expectedIdentity, signal } = options;
   const gguf = await openGguf(modelPath);
   try {
@@ -76,6 +77,13 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Mode
       async windowAttention(context, windowTokens, runOptions = {}) {
         const { cache, ids } = context as TokenCacheContext;
         return runWindowPass(await sessions.prefill("windowAttention"), config, cache, ids, windowTokens, runOptions);
+      },
+      async addToFit(prompt, targets, sums, runOptions = {}) {
+        const context = new TokenCacheContext(config, prompt, {});
+        const observer = new FitObserver(config, targets, prompt.prefixIds.length, sums);
+        const session = await sessions.prefill("normalEquations");
+        await appendTokens(session, context.cache, context.ids, PREFILL_CHUNK_TOKENS, runOptions, [observer]);
+        context.release();
       },
       openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
       close: () => sessions.close(),

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { normalEquations } from "./normal-equations.ts";
 import type { Observer } from "./observer.ts";
 import { queries } from "./queries.ts";
 import { queryMoments } from "./query-moments.ts";
@@ -10,9 +11,16 @@ import { repeatAttention } from "./repeat-attention.ts";
 import { surrogateScore } from "./surrogate-score.ts";
 import { windowAttention } from "./window-attention.ts";
 
-export type ObserverName = "queries" | "queryMoments" | "repeatAttention" | "surrogateScore" | "windowAttention";
+export type ObserverName =
+  | "normalEquations"
+  | "queries"
+  | "queryMoments"
+  | "repeatAttention"
+  | "surrogateScore"
+  | "windowAttention";
 
 export const OBSERVERS: Readonly<Record<ObserverName, Observer>> = {
+  normalEquations,
   queries,
   queryMoments,
   repeatAttention,

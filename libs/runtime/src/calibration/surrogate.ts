@@ -1,0 +1,51 @@
+/**
+ * Trains the surrogate: a linear map from the normed hidden state that enters a layer's
+ * attention to the log of the KVzip score its pairs get, one per KV head.
+ *
+ * In the manner of KVzap (see docs/kvault-method.md for the evidence); closed-form ridge, so
+ * the same texts give the same weights. Each text is read, repeated and read again: about
+ * four times the cost of its prefill.
+ *
+ * @module
+ */
+import type { RepeatPass } from "@kvault/compression";
+import type { ContextPrompt } from "@kvault/model";
+import type { RunOptions, SurrogateWeights, TrainableRunner } from "../model-runner.ts";
+import { emptySums, solveRidge } from "./ridge.ts";
+
+/** Scores below this count as this: a pair nobody looks at has no finite log. */
+const LOWEST_SCORE = 1e-6;
+
+export interface SurrogateTraining {
+  readonly prompts: readonly ContextPrompt[];
+  readonly pass: RepeatPass;
+  /** Ridge per row. */
+  readonly lambda: number;
+}
+
+/** Weights from `training.prompts`; at least two context tokens in all. */
+export async function trainSurrogate(
+  runner: TrainableRunner,
+  { prompts, pass, lambda }: SurrogateTraining,
+  options: RunOptions,
+): Promise<SurrogateWeights> {
+  const { numLayers, numKvHeads, hiddenSize } = runner.config;
+  const sums = Array.from({ length: numLayers }, () => emptySums(hiddenSize, numKvHeads));
+  const { onProgress, ...quiet } = options;
+  for (const [done, prompt] of prompts.entries()) {
+    onProgress?.(done, prompts.length);
+    const context = await runner.prefill(prompt, quiet);
+    const scores = await runner.repeatPass(context, pass, quiet).finally(() => context.release());
+    const targets = scores.map((score_KS) => score_KS.map((score) => Math.log(Math.max(score, LOWEST_SCORE))));
+    await runner.addToFit(prompt, targets, sums, quiet);
+  }
+  onProgress?.(prompts.length, prompts.length);
+  const weight_LMK = new Float32Array(numLayers * hiddenSize * numKvHeads);
+  const bias_LK = new Float32Array(numLayers * numKvHeads);
+  for (const [layer, layerSums] of sums.entries()) {
+    const { weight, bias } = solveRidge(layerSums, lambda);
+    weight_LMK.set(weight, layer * hiddenSize * numKvHeads);
+    bias_LK.set(bias, layer * numKvHeads);
+  }
+  return { weight_LMK, bias_LK };
+}
