@@ -40,6 +40,12 @@ describe.skipIf(!hasPython)("examples/python/load_record.py", () => {
     expect(stdout).toContain(`kept ${manifest.report.keptPairs} of ${manifest.report.totalPairs} pairs, all parts verified`);
   });
 
+  test("passes its own tests", async () => {
+    // Those that need torch skip themselves where it is not installed.
+    const { stderr } = await run("python3", ["-B", "-m", "unittest"], { cwd: path.dirname(example) });
+    expect(stderr).toMatch(/^Ran [1-9]\d* tests[\s\S]*\nOK/m);
+  });
+
   test("refuses a part with one flipped bit", async () => {
     const file = path.join(root, partKey(manifest.contextId, manifest.layers[1]!.parts[0]!.sha256));
     const bytes = await fs.readFile(file);

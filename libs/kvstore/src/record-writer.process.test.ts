@@ -24,8 +24,8 @@ afterEach(async () => {
   await fs.rm(root, { recursive: true, force: true });
 });
 
-function start(script: string): ChildProcess {
-  const child = fork(fileURLToPath(new URL(script, import.meta.url)), [root], {
+function start(script: URL): ChildProcess {
+  const child = fork(fileURLToPath(script), [root], {
     cwd: fileURLToPath(new URL("..", import.meta.url)),
     execArgv: ["--import", "tsx", "--conditions=kvault-source"],
   });
@@ -38,7 +38,7 @@ describe("records on a file system", () => {
     const rng = createRng(20_261_122);
     const acknowledged = new Set<string>();
     const killed = Array.from({ length: 12 }, async () => {
-      const child = start("./testing/publish-until-killed.ts");
+      const child = start(new URL("./testing/publish-until-killed.ts", import.meta.url));
       const lives = 1 + rng.below(12);
       const extraMs = rng.next() * 20;
       let told = 0;
@@ -76,7 +76,7 @@ describe("records on a file system", () => {
 
   test("have exactly one winner per key among processes that put if absent", async () => {
     const numKeys = 100;
-    const racers = Array.from({ length: 3 }, () => start("./testing/put-if-absent.ts"));
+    const racers = Array.from({ length: 3 }, () => start(new URL("./testing/put-if-absent.ts", import.meta.url)));
     await Promise.all(racers.map((racer) => once(racer, "message")));
     const results = racers.map((racer) => once(racer, "message"));
     for (const racer of racers) racer.send(numKeys);

@@ -181,6 +181,15 @@ describe("RecordWriter.abandon()", () => {
     expect(await keysOf(store)).toEqual([]);
   });
 
+  test("can be tried again after a failure", async () => {
+    const error = new KvaultError("STORE_UNAVAILABLE", "planned");
+    const writer = openRecordWriter(faultyStore(store, [{ on: "delete", call: 1, effect: "fail", error }]), contextId);
+    await putLayers(writer, [1, 2]);
+    await expect(writer.abandon()).rejects.toBe(error);
+    await writer.abandon();
+    expect(await keysOf(store)).toEqual([]);
+  });
+
   test("waits for a put under way and removes it too", async () => {
     let release = (): void => undefined;
     const until = new Promise<void>((resolve) => {

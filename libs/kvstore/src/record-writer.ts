@@ -35,7 +35,7 @@ export interface RecordWriter {
    * RangeError; a part that is gone from the store meanwhile STORE_UNAVAILABLE (build again).
    */
   commit(manifest: ContextManifest, options?: CallOptions): Promise<CommitResult>;
-  /** Removes what this writer put unless a committed record has it. Idempotent; nothing to do after a commit. */
+  /** Removes what this writer put unless a committed record has it. Idempotent, may be tried again; nothing to do after a commit. */
   abandon(): Promise<void>;
 }
 
@@ -55,6 +55,7 @@ class StoreRecordWriter implements RecordWriter {
   readonly #contextId: string;
   readonly #parts = new Map<string, Promise<PutPart>>();
   #ended = false;
+  #cleared = false;
 
   constructor(store: BlobStore, contextId: string) {
     this.#store = store;
@@ -86,14 +87,17 @@ class StoreRecordWriter implements RecordWriter {
     await eachAtOnce(refs, (ref) => this.#checkPart(ref, options));
     const result = await this.#create(manifest, bytes, options);
     this.#ended = true;
-    if (!result.created) await this.#clear(result.manifest);
+    // What cannot be cleared away now is an orphan like any other: the sweep's.
+    if (!result.created) await this.#clear(result.manifest).catch(() => undefined);
+    this.#cleared = true;
     return result;
   }
 
   async abandon(): Promise<void> {
-    if (this.#ended) return;
+    if (this.#cleared) return;
     this.#ended = true;
     await this.#clear(await this.#committed());
+    this.#cleared = true;
   }
 
   async #put(sha256: string, bytes: Uint8Array, options: CallOptions): Promise<PutPart> {
