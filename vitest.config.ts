@@ -5,9 +5,10 @@ const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 /**
  * `unit`: beside the source, no processes and no model files. `process`: beside the source, starts
- * processes. `model`: needs the real weights (fetched by `make models`). `e2e`: the compiled
- * command, real processes on loopback, real weights. All but the first run one file at a time:
- * two cores serve one engine well and two badly.
+ * processes. `model`: needs the real weights (fetched by `make models`). `servers`: real Redis
+ * and S3 servers (set up by `make test-servers`). `e2e`: the compiled command, real processes on
+ * loopback, real weights. All but the first run one file at a time: two cores serve one engine
+ * well and two badly.
  */
 export default defineConfig({
   test: {
@@ -51,8 +52,20 @@ export default defineConfig({
       {
         ...shared,
         test: {
-          name: "e2e",
+          name: "servers",
           sequence: { groupOrder: 3 },
+          include: ["tests/servers/**/*.servers.test.ts"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: "e2e",
+          sequence: { groupOrder: 4 },
           include: ["tests/e2e/**/*.e2e.test.ts"],
           pool: "forks",
           fileParallelism: false,
