@@ -1,1 +1,7 @@
-export {};
+/**
+ * Engines for tests: real processes that run models of no weights.
+ *
+ * @module
+ */
+export { spawnToyEngine } from "./spawn-toy-engine.ts";
+export { toyBuild, toyLoad, toyQuery } from "./toy-requests.ts";
