@@ -1,0 +1,33 @@
+/**
+ * Process entry of a decode worker: configuration → wiring → signals. The only user of `process`.
+ *
+ * @module
+ */
+import { createLogger } from "@kvault/telemetry";
+import { readConfig } from "./config.ts";
+import { startDecodeWorker } from "./start-decode-worker.ts";
+
+async function main(): Promise<void> {
+  const { logLevel, drainMs, ...options } = readConfig(process.env);
+  const log = createLogger({ service: "decode-worker", level: logLevel });
+  log.info({ ...options, drainMs, logLevel }, "decode worker starting");
+  let stopping = false;
+  const stop = async (exitCode: number): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    await worker.close({ drainMs }).catch((error: unknown) => log.error({ err: error }, "decode worker did not stop cleanly"));
+    process.exit(exitCode);
+  };
+  const worker = await startDecodeWorker({ ...options, log, onEngineFailed: () => void stop(1) });
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      log.info({ signal }, "decode worker stopping");
+      void stop(0);
+    });
+  }
+}
+
+main().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  process.exit(1);
+});

@@ -1,0 +1,115 @@
+/**
+ * Query messages ⇄ what the engine takes and gives. The gateway filled in every default; the
+ * engine checks the values.
+ *
+ * @module
+ */
+import { invalidArgument } from "@kvault/core";
+import type { ChatMessage } from "@kvault/model";
+import {
+  type AnswerSchema,
+  CacheInfo_Tier,
+  type CacheInfoSchema,
+  ChatMessage_Role,
+  type ContextContent,
+  type ExecuteRequest,
+  FinishReason,
+  type MessageInitShape,
+  type TextDeltaSchema,
+} from "@kvault/rpc";
+import type {
+  CacheInfo,
+  CacheTier,
+  Content,
+  QueryAnswer,
+  QueryDelta,
+  QueryRequest,
+  FinishReason as Reason,
+} from "@kvault/runtime";
+
+const ROLES: Readonly<Record<ChatMessage_Role, ChatMessage["role"] | undefined>> = {
+  [ChatMessage_Role.UNSPECIFIED]: undefined,
+  [ChatMessage_Role.SYSTEM]: "system",
+  [ChatMessage_Role.USER]: "user",
+  [ChatMessage_Role.ASSISTANT]: "assistant",
+};
+
+const TIERS: Readonly<Record<CacheTier, CacheInfo_Tier>> = {
+  memory: CacheInfo_Tier.MEMORY,
+  store: CacheInfo_Tier.STORE,
+  none: CacheInfo_Tier.NONE,
+};
+
+const REASONS: Readonly<Record<Reason, FinishReason>> = {
+  end: FinishReason.END,
+  stop: FinishReason.STOP,
+  "max-tokens": FinishReason.MAX_TOKENS,
+};
+
+/** INVALID_ARGUMENT naming the field that is missing. */
+export function readQueryRequest(request: ExecuteRequest): QueryRequest {
+  const { model, question, sampling, limits } = request;
+  return {
+    source: readSource(request),
+    model,
+    question,
+    sampling: {
+      temperature: sampling?.temperature ?? 0,
+      // 0 is off on the wire, 1 inside.
+      topP: sampling?.topP || 1,
+      topK: sampling?.topK ?? 0,
+      seed: Number(sampling?.seed ?? 0n),
+    },
+    maxTokens: limits?.maxTokens ?? 0,
+    stop: limits?.stop ?? [],
+  };
+}
+
+export function deltaMessage({ text, tokenIds }: QueryDelta): MessageInitShape<typeof TextDeltaSchema> {
+  return { text, tokenIds: [...tokenIds] };
+}
+
+export function answerMessage(answer: QueryAnswer): MessageInitShape<typeof AnswerSchema> {
+  const { text, usage, timings, seed } = answer;
+  return {
+    text,
+    finishReason: REASONS[answer.finishReason],
+    usage: { ...usage, keptPairs: BigInt(usage.keptPairs) },
+    timings,
+    cache: cacheMessage(answer.cache),
+    seed: BigInt(seed),
+  };
+}
+
+export function cacheMessage({ tier, reason, bytesLoaded }: CacheInfo): MessageInitShape<typeof CacheInfoSchema> {
+  return { tier: TIERS[tier], reason, bytesLoaded: BigInt(bytesLoaded) };
+}
+
+function readSource({ source, digest }: ExecuteRequest): QueryRequest["source"] {
+  switch (source.case) {
+    case "contextId":
+      return { type: "stored", contextId: source.value, digest };
+    case "inline":
+      return { type: "inline", content: readContent(source.value.content) };
+    default:
+      throw invalidArgument("source", "Cannot answer: neither a context nor a text given");
+  }
+}
+
+function readContent(content: ContextContent | undefined): Content {
+  const given = content?.content;
+  switch (given?.case) {
+    case "text":
+      return { text: given.value };
+    case "chat":
+      return { messages: given.value.messages.map(({ role, content: said }) => ({ role: readRole(role), content: said })) };
+    default:
+      throw invalidArgument("inline.content", "Cannot answer: no content given");
+  }
+}
+
+function readRole(role: ChatMessage_Role): ChatMessage["role"] {
+  const known = ROLES[role];
+  if (known === undefined) throw invalidArgument("inline.content.chat.messages.role", `Cannot answer: found role ${role}`);
+  return known;
+}
