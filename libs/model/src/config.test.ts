@@ -23,7 +23,6 @@ const parse = (change: Record<string, string | number | undefined>, tensorNames:
   return parseModelConfig({
     metadata: metadataOf(values as Record<string, string | number | string[]>),
     tensors,
-    path: "x.gguf",
   });
 };
 

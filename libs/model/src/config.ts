@@ -16,7 +16,7 @@ const MAX_VOCAB = 1 << 22;
 const MAX_CONTEXT_TOKENS = 1 << 28;
 
 /** Reads sizes. MODEL_CORRUPT names a missing or impossible key, MODEL_UNSUPPORTED a rotation we do not build. */
-export function parseModelConfig(gguf: Pick<GgufFile, "metadata" | "tensors" | "path">): ModelConfig {
+export function parseModelConfig(gguf: Pick<GgufFile, "metadata" | "tensors">): ModelConfig {
   const { metadata } = gguf;
   const architecture = metadata.string("general.architecture");
   if (!/^[a-z0-9_]+$/.test(architecture)) {

@@ -9,7 +9,7 @@
  * caller (registry.ts). f16 scales times small integers fit f32 exactly for every
  * layout whose blocks have no separate minimum, so no rounding happens in those.
  */
-export type DequantiseBlocks = (bytes: Uint8Array, numBlocks: number, out: Float32Array) => void;
+type DequantiseBlocks = (bytes: Uint8Array, numBlocks: number, out: Float32Array) => void;
 
 /** One GGML layout: `blockElements` elements in `blockBytes` bytes. */
 export interface BlockLayout {

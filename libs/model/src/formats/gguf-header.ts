@@ -37,7 +37,7 @@ const ARRAY = 9;
 const FIXED_BYTES: readonly number[] = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 
 /** A tensor record, checked for form only: sizes are checked against the type and file by the caller. */
-export interface GgufTensorRecord {
+interface GgufTensorRecord {
   readonly name: string;
   readonly typeId: number;
   /** `[ne0 (fastest), ne1, …]`. */

@@ -101,6 +101,24 @@ describe("fetchModel() from the model hub", () => {
     expect(server?.requests).toEqual(["HEAD", `GET bytes=${CUT}-`]);
   });
 
+  test("follows a redirect with its range", async () => {
+    await serve({ redirect: true });
+    await mkdir(cacheDir);
+    await writeFile(join(cacheDir, "tiny.gguf.huggingface.part"), MODEL_BYTES.subarray(0, CUT));
+    await expectFetched(await hubOf());
+    expect(server?.requests).toEqual(["HEAD", `GET bytes=${CUT}-`, `GET bytes=${CUT}-`]);
+  });
+
+  test("refuses before the first byte what the disk cannot hold, as STORE_FULL", async () => {
+    await serve();
+    const hub = await hubOf({ bytes: 10 ** 15 });
+    await expect(hub.fetchModel("tiny")).rejects.toMatchObject({
+      code: "STORE_FULL",
+      message: expect.stringMatching(/\d+ are free/),
+    });
+    expect(server?.requests).toEqual([]);
+  });
+
   test("begins again when the server does not know ranges", async () => {
     await serve({ ignoreRange: true, cutAfterBytes: (get) => (get === 0 ? CUT : undefined) });
     await expectFetched(await hubOf());

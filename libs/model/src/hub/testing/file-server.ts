@@ -21,6 +21,8 @@ export interface FileServerOptions {
   readonly cutAfterBytes?: (get: number) => number | undefined;
   /** Ignore ranges, as simple servers do. @default false */
   readonly ignoreRange?: boolean;
+  /** Send requests for the file elsewhere on this server, as the model hub does. @default false */
+  readonly redirect?: boolean;
   /** Never answer at all. @default false */
   readonly silent?: boolean;
 }
@@ -32,7 +34,8 @@ export async function startFileServer(options: FileServerOptions): Promise<FileS
     const range = request.headers.range;
     requests.push(range === undefined ? `${request.method}` : `${request.method} ${range}`);
     if (options.silent) return;
-    if (request.method === "HEAD") response.end();
+    if (options.redirect && request.url !== "/elsewhere") response.writeHead(302, { location: "/elsewhere" }).end();
+    else if (request.method === "HEAD") response.end();
     else serve(options, gets++, range, response);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
