@@ -66,7 +66,7 @@ const NAME = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)+$/;
 export function checkKey(key: string): void {
   const segments = typeof key === "string" && key.length <= MAX_KEY_CHARS ? key.split("/") : [];
   const name = segments.pop();
-  if (name === undefined || !isSegment(name, NAME) || !segments.every((segment) => isSegment(segment, FOLDER))) {
+  if (name === undefined || !isKeyName(name) || !segments.every(isKeyFolder)) {
     throw invalidArgument("key", `Cannot use store key: ${excerpt(key)} is not "folder/…/name.ext" of a-z 0-9 _ -`);
   }
 }
@@ -75,13 +75,19 @@ export function checkKey(key: string): void {
 export function checkPrefix(prefix: string): void {
   if (prefix === "") return;
   const segments = typeof prefix === "string" && prefix.length <= MAX_KEY_CHARS ? prefix.split("/") : [];
-  if (segments.pop() !== "" || segments.length === 0 || !segments.every((segment) => isSegment(segment, FOLDER))) {
+  if (segments.pop() !== "" || segments.length === 0 || !segments.every(isKeyFolder)) {
     throw invalidArgument("prefix", `Cannot list store keys: ${excerpt(prefix)} is not "folder/…/" of a-z 0-9 _ -`);
   }
 }
 
-function isSegment(segment: string, pattern: RegExp): boolean {
-  return segment.length <= MAX_SEGMENT_CHARS && pattern.test(segment);
+/** True for what may stand before a "/" in a key. */
+export function isKeyFolder(segment: string): boolean {
+  return segment.length <= MAX_SEGMENT_CHARS && FOLDER.test(segment);
+}
+
+/** True for what may end a key. */
+export function isKeyName(segment: string): boolean {
+  return segment.length <= MAX_SEGMENT_CHARS && NAME.test(segment);
 }
 
 function excerpt(value: unknown): string {

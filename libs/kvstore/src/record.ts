@@ -89,7 +89,11 @@ export async function* listRecords(store: BlobStore, options: ListRecordsOptions
   }
 }
 
-/** Deletes manifest, then parts; true when there was a record. What a crash in between leaves is for the sweep. */
+/**
+ * Deletes manifest, then parts; true when there was a record. What a crash in between leaves is
+ * for the sweep. Cancel a build of the same context first: it loses its parts, and its commit
+ * is refused as STORE_UNAVAILABLE.
+ */
 export async function deleteRecord(store: BlobStore, contextId: string, options: CallOptions = {}): Promise<boolean> {
   const existed = (await store.stat(manifestKey(contextId), options)) !== undefined;
   await store.delete(manifestKey(contextId), options);

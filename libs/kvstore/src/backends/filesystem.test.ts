@@ -64,8 +64,13 @@ describe("openFilesystemStore()", () => {
     expect(await fs.readdir(root)).toEqual([".tmp"]);
   });
 
-  test("does not list or find the files a killed writer left", async () => {
+  test("does not list what a killed writer or anybody else left in the directory", async () => {
     await fs.writeFile(path.join(root, ".tmp", "1-stray"), value);
+    await fs.writeFile(path.join(root, ".DS_Store"), value);
+    await fs.writeFile(path.join(root, "README.md"), value);
+    await fs.mkdir(path.join(root, "lost+found"));
+    await fs.writeFile(path.join(root, "lost+found", "a.bin"), value);
+    await fs.symlink(path.join(root, "README.md"), path.join(root, "link.bin"));
     const keys: string[] = [];
     for await (const key of store.list("")) keys.push(key);
     expect(keys).toEqual([]);

@@ -14,7 +14,7 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import { KvaultError, throwIfAborted } from "@kvault/core";
 import type { BlobStat, BlobStore, CallOptions, PutOptions, StoreAbilities } from "../blob-store.ts";
-import { MAX_VALUE_BYTES } from "../blob-store.ts";
+import { isKeyFolder, isKeyName, MAX_VALUE_BYTES } from "../blob-store.ts";
 import { checkedStore } from "../checked-store.ts";
 import { errnoOf, storeError } from "./store-errors.ts";
 
@@ -25,7 +25,7 @@ export interface FilesystemStoreOptions {
   readonly staleTmpMs?: number;
 }
 
-/** Folders have no dot in keys, so no key lies below this. */
+/** Folders have no dot in keys, so no key lies below this and none of it is listed. */
 const TMP_FOLDER = ".tmp";
 const DEFAULT_STALE_TMP_MS = 3_600_000;
 /** A deleter may prune the folder before our value is in it; each try makes it again. */
@@ -172,13 +172,16 @@ class FilesystemStore implements BlobStore {
     }
   }
 
-  /** Keys below `folder` ("" or "a/b/"); as `x/` a folder sorts where its keys do. */
+  /**
+   * Keys below `folder` ("" or "a/b/"); as `x/` a folder sorts where its keys do. What others
+   * left in the directory (lost+found, .DS_Store) has no key's name and is not listed.
+   */
   async *#walk(folder: string, prefix: string): AsyncGenerator<string> {
     let names: string[];
     try {
       const entries = await fs.readdir(path.join(this.#root, folder), { withFileTypes: true });
       names = entries
-        .filter((entry) => entry.name !== TMP_FOLDER && (entry.isFile() || entry.isDirectory()))
+        .filter((entry) => (entry.isDirectory() ? isKeyFolder(entry.name) : entry.isFile() && isKeyName(entry.name)))
         .map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name))
         .sort();
     } catch (error) {
