@@ -306,7 +306,8 @@ export const BLOB_STORE_CASES: readonly StoreCase[] = [
         },
       );
       controller.abort();
-      expect(Buffer.compare(await store.get("a.bin"), await putting)).toBe(0);
+      const expected = await putting;
+      expect(Buffer.compare(await store.get("a.bin"), expected)).toBe(0);
       expect(await collect(store.list(""))).toEqual(["a.bin"]);
     },
   },
