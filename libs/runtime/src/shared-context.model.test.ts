@@ -6,12 +6,13 @@ import { codecFromSpec, decodeLayer, encodeLayer, keepRows, resolveSpec, selectP
 import { createRng, gatherRagged, type RaggedLayerKv } from "@kvault/core";
 import { toBeAllclose } from "@kvault/core/testing";
 import { openGguf } from "@kvault/model";
+import { testModelPath } from "@kvault/model/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fullLayer, type ModelRunner, type PrefilledContext, type ResidentContext, residentContext } from "./index.ts";
 import { greedyAnswers } from "./testing/greedy.ts";
 import { referenceLogits } from "./testing/reference-transformer.ts";
 import { readReferenceVectors } from "./testing/reference-vectors.ts";
-import { openTestModel, testModelPath } from "./testing/test-model.ts";
+import { openTestModel } from "./testing/test-model.ts";
 
 expect.extend({ toBeAllclose });
 
