@@ -2,3 +2,4 @@
 export * from "./allclose.ts";
 export * from "./random-layer.ts";
 export * from "./similarity.ts";
+export * from "./steps.ts";

@@ -99,8 +99,10 @@ export class Builder {
     const lost = (cause?: unknown): ContextState => {
       return { type: "failed", error: new KvaultError("INTERNAL", "Cannot tell how the build ended", { cause }) };
     };
+    let ended = false;
     try {
       for await (const event of queue.watch(key)) {
+        ended = event.type === "completed" || event.type === "failed";
         switch (event.type) {
           case "waiting":
             await catalogue.change(record, creating({ phase: Progress_Phase.QUEUED, restarts: event.attempt - 1 }));
@@ -118,8 +120,7 @@ export class Builder {
             break;
         }
       }
-      // Refused when the end is in already.
-      await catalogue.change(record, lost());
+      if (!ended) await catalogue.change(record, lost());
     } catch (error) {
       log.error({ ...ids, err: error }, "build lost from sight");
       await catalogue.change(record, lost(error));

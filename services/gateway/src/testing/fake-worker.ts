@@ -1,0 +1,79 @@
+/**
+ * A worker that speaks the real Workers protocol over a real socket and does what a test scripts.
+ *
+ * @module
+ */
+import {
+  type BuildRequest,
+  type BuildResponseSchema,
+  type ExecuteRequest,
+  type ExecuteResponseSchema,
+  implement,
+  type MessageInitShape,
+  Progress_Phase,
+  type RunningServer,
+  type ServerCall,
+  startServer,
+  Workers,
+} from "@kvault/rpc";
+
+export type BuildEvent = MessageInitShape<typeof BuildResponseSchema>;
+export type ExecuteEvent = MessageInitShape<typeof ExecuteResponseSchema>;
+
+export interface WorkerScript {
+  build?(request: BuildRequest, call: ServerCall): AsyncIterable<BuildEvent>;
+  execute?(request: ExecuteRequest, call: ServerCall): AsyncIterable<ExecuteEvent>;
+}
+
+export interface FakeWorker {
+  readonly address: string;
+  readonly builds: BuildRequest[];
+  readonly executes: ExecuteRequest[];
+  readonly evicted: string[];
+  readonly server: RunningServer;
+}
+
+export const REPORT: BuildEvent = {
+  event: {
+    case: "report",
+    value: { spec: "as asked", contextTokens: 12, keptPairs: 100n, totalPairs: 400n, keepRatio: 0.25, seconds: { prefill: 1 } },
+  },
+};
+
+/** Reports progress once and is done. */
+export async function* quickBuild(): AsyncGenerator<BuildEvent> {
+  yield { event: { case: "progress", value: { phase: Progress_Phase.PREFILL, done: 5, total: 12 } } };
+  yield REPORT;
+}
+
+/** Answers "a b" for any question, in two pieces. */
+export async function* quickAnswer(request: ExecuteRequest): AsyncGenerator<ExecuteEvent> {
+  yield { event: { case: "delta", value: { text: "a ", tokenIds: [1] } } };
+  yield { event: { case: "delta", value: { text: "b", tokenIds: [2] } } };
+  yield { event: { case: "answer", value: { text: "a b", seed: request.sampling?.seed ?? 0n } } };
+}
+
+/** Starts a worker; anything not scripted succeeds quickly. */
+export async function startFakeWorker(address: string, script: WorkerScript = {}): Promise<FakeWorker> {
+  const builds: BuildRequest[] = [];
+  const executes: ExecuteRequest[] = [];
+  const evicted: string[] = [];
+  const workers = implement(Workers, {
+    build: (request, call) => {
+      builds.push(request);
+      return (script.build ?? quickBuild)(request, call);
+    },
+    execute: (request, call) => {
+      executes.push(request);
+      return (script.execute ?? quickAnswer)(request, call);
+    },
+    load: async () => ({}),
+    evict: async ({ contextId }) => {
+      evicted.push(contextId);
+      return {};
+    },
+    status: async () => ({ incarnation: address }),
+  });
+  const server = await startServer({ address, services: [workers] });
+  return { address: server.address, builds, executes, evicted, server };
+}
