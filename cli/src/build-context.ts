@@ -46,6 +46,7 @@ export async function followContext(
   options: { readonly progress?: Progress; readonly onChange?: (context: Context) => void; readonly signal?: AbortSignal } = {},
 ): Promise<Context> {
   const { progress, onChange, signal } = options;
+  const show = phaseDisplay(progress);
   try {
     for await (const { context, deleted } of gateway.contexts.watchContext({ name }, signal === undefined ? {} : { signal })) {
       if (deleted || context === undefined) break;
@@ -56,7 +57,7 @@ export async function followContext(
           ? new KvaultError("CONTEXT_FAILED", `Cannot build "${name}": no reason given`)
           : fromRpcStatus(context.error);
       }
-      if (context.progress !== undefined) show(progress, context.progress);
+      if (context.progress !== undefined) show(context.progress);
     }
   } finally {
     progress?.close();
@@ -64,7 +65,19 @@ export async function followContext(
   throw new KvaultError("CONTEXT_NOT_FOUND", `Cannot follow "${name}": it was deleted`, { details: { context: name } });
 }
 
-function show(progress: Progress | undefined, { phase, done, total }: BuildProgress): void {
-  const known = PHASES[phase];
-  if (progress !== undefined && known !== undefined) progress.update({ ...known, done, total });
+/** Layers are published while later ones are compressed: what is shown never goes back, but for a build started over. */
+function phaseDisplay(progress: Progress | undefined): (update: BuildProgress) => void {
+  let furthest = Progress_Phase.UNSPECIFIED;
+  let starts = 0;
+  return ({ phase, done, total, restarts }) => {
+    if (restarts > starts) {
+      progress?.note("the engine died: building it again");
+      furthest = Progress_Phase.UNSPECIFIED;
+      starts = restarts;
+    }
+    const known = PHASES[phase];
+    if (progress === undefined || known === undefined || phase < furthest) return;
+    furthest = phase;
+    progress.update({ ...known, done, total });
+  };
 }

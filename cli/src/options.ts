@@ -4,8 +4,8 @@
  * @module
  */
 import { invalidArgument } from "@kvault/core";
-import { InvalidArgumentError, Option } from "commander";
-import { DEFAULT_ADDRESS } from "./settings.ts";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { DEFAULT_ADDRESS, defaultCacheDir, defaultThreads, type Environment } from "./settings.ts";
 
 export const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
 export const DEFAULT_METHOD = "kvzip";
@@ -25,16 +25,43 @@ export const keepOption = (): Option =>
 export const maxTokensOption = (): Option =>
   new Option("--max-tokens <n>", "longest answer, tokens").default(64).argParser(positiveInteger);
 
-export const threadsOption = (): Option =>
+const threadsOption = (): Option =>
   new Option("--threads <n>", "threads of each engine").env("KVAULT_THREADS").argParser(positiveInteger);
 
-export const offlineOption = (): Option => new Option("--offline", "never download").env("KVAULT_OFFLINE");
+export const offlineOption = (): Option => new Option("--offline", "never download (env: KVAULT_OFFLINE=true)");
 
 export const dataDirOption = (): Option =>
   new Option("--data-dir <path>", "where records are kept (default: ~/.local/share/kvault)").env("KVAULT_DATA_DIR");
 
 export const cacheDirOption = (): Option =>
   new Option("--cache-dir <path>", "where models are kept (default: ~/.cache/kvault)").env("KVAULT_CACHE_DIR");
+
+/** Options of every command that runs a model here. */
+export interface EngineFlags {
+  readonly threads?: number;
+  readonly offline?: boolean;
+  readonly cacheDir?: string;
+}
+
+/** The same, complete. */
+export interface EngineSettings {
+  readonly threads: number;
+  readonly offline: boolean;
+  readonly cacheDir: string;
+}
+
+/** Adds `--threads`, `--offline` and `--cache-dir`. */
+export function withEngineFlags(command: Command): Command {
+  return command.addOption(threadsOption()).addOption(offlineOption()).addOption(cacheDirOption());
+}
+
+export function engineSettings(flags: EngineFlags, env: Environment): EngineSettings {
+  return {
+    threads: flags.threads ?? defaultThreads(),
+    offline: flags.offline ?? env["KVAULT_OFFLINE"] === "true",
+    cacheDir: flags.cacheDir ?? defaultCacheDir(env),
+  };
+}
 
 /** Gathers a repeatable option. */
 export function collect(value: string, before: readonly string[] | undefined): readonly string[] {

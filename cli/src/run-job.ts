@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { askQuestion } from "./ask-question.ts";
+import { type AskedQuestion, askQuestion } from "./ask-question.ts";
 import { followContext, submitContext } from "./build-context.ts";
 import type { GatewayClient } from "./gateway-client.ts";
 import { type QuestionReport, questionReport, type RunReport, runReport } from "./run-report.ts";
@@ -27,11 +27,13 @@ export interface Job {
   readonly isCorrect?: (answer: string, expected: string) => boolean;
 }
 
-/** Read before the measurement, so that starting the reading session is not counted. */
+/** Asked first, so that no measured time holds the start of an engine. */
 const WARM_UP_TEXT = "A short text, read once.";
 
 export async function runJob(gateway: GatewayClient, job: Job, terminal: Terminal, signal: AbortSignal): Promise<RunReport> {
   const { model, text, method, keepRatio } = job;
+  terminal.note("starting   the engine that answers");
+  await askInline(gateway, job, WARM_UP_TEXT, signal);
   const name = await submitContext(
     gateway,
     {
@@ -52,7 +54,7 @@ export async function runJob(gateway: GatewayClient, job: Job, terminal: Termina
   }
   const questions = await askAll(gateway, name, job, terminal, signal);
   terminal.note("reading the whole text again for one question, to compare …");
-  const reprefillTtftMs = await measureReprefill(gateway, job, signal);
+  const { ttftMs: reprefillTtftMs } = await askInline(gateway, job, text, signal);
   terminal.note(`read again ${formatSeconds(reprefillTtftMs / 1000)} to the first token`);
   return runReport(context, reprefillTtftMs, questions);
 }
@@ -88,18 +90,15 @@ async function askAll(
   );
 }
 
-/** Time to first token when nothing is stored: the text is read for this one question. */
-async function measureReprefill(gateway: GatewayClient, job: Job, signal: AbortSignal): Promise<number> {
-  const ask = (text: string): ReturnType<typeof askQuestion> =>
-    askQuestion(
-      gateway,
-      {
-        source: { case: "inline", value: { model: job.model, content: { content: { case: "text", value: text } } } },
-        question: job.questions[0] ?? "",
-        limits: { maxTokens: 1 },
-      },
-      { signal },
-    );
-  await ask(WARM_UP_TEXT);
-  return (await ask(job.text)).ttftMs;
+/** The first question on a text that is read for it alone: nothing is stored. */
+function askInline(gateway: GatewayClient, job: Job, text: string, signal: AbortSignal): Promise<AskedQuestion> {
+  const request = {
+    source: {
+      case: "inline" as const,
+      value: { model: job.model, content: { content: { case: "text" as const, value: text } } },
+    },
+    question: job.questions[0] ?? "",
+    limits: { maxTokens: 1 },
+  };
+  return askQuestion(gateway, request, { signal });
 }

@@ -8,30 +8,23 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { throwIfAborted } from "@kvault/core";
-import { startEmbedded } from "./embedded.ts";
 import { connectGateway, type GatewayClient } from "./gateway-client.ts";
-
-export interface TemporaryStackOptions {
-  readonly cacheDir: string;
-  readonly offline: boolean;
-  readonly threads: number | undefined;
-}
+import type { EngineSettings } from "./options.ts";
 
 /** Runs `work` against a gateway of its own. */
 export async function withTemporaryStack<Result>(
-  { cacheDir, offline, threads }: TemporaryStackOptions,
+  settings: EngineSettings,
   work: (gateway: GatewayClient) => Promise<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
   const folder = await mkdtemp(join(tmpdir(), "kvault-"));
   try {
     throwIfAborted(signal);
+    const { startEmbedded } = await import("./embedded.ts");
     const stack = await startEmbedded({
       address: `unix:${join(folder, "gateway.sock")}`,
       storeUrl: `file:${join(folder, "store")}`,
-      cacheDir,
-      offline,
-      ...(threads === undefined ? {} : { threads }),
+      ...settings,
     });
     try {
       const gateway = await connectGateway(stack.address);

@@ -8,31 +8,28 @@ import { invalidArgument } from "@kvault/core";
 import type { Command } from "commander";
 import { fetchModel } from "../models.ts";
 import {
-  cacheDirOption,
   collect,
+  type EngineFlags,
+  engineSettings,
   keepOption,
   maxTokensOption,
   methodOption,
   modelOption,
-  offlineOption,
-  threadsOption,
+  withEngineFlags,
 } from "../options.ts";
 import { runJob } from "../run-job.ts";
-import { defaultCacheDir, readTextFile } from "../settings.ts";
+import { readTextFile } from "../settings.ts";
 import { withTemporaryStack } from "../temporary-stack.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
 
-interface AskOptions {
+interface AskOptions extends EngineFlags {
   readonly file: string;
   readonly model: string;
   readonly method: string;
   readonly keep?: number;
   readonly question: readonly string[];
   readonly maxTokens: number;
-  readonly threads?: number;
-  readonly offline?: boolean;
-  readonly cacheDir?: string;
 }
 
 export function addAsk(program: Command, host: Host): void {
@@ -51,23 +48,17 @@ reading the text again would have cost, and leaves nothing behind. For many ques
     .addOption(modelOption())
     .addOption(methodOption())
     .addOption(keepOption())
-    .addOption(maxTokensOption())
-    .addOption(threadsOption())
-    .addOption(offlineOption())
-    .addOption(cacheDirOption());
+    .addOption(maxTokensOption());
+  withEngineFlags(ask);
   runs<AskOptions>(ask, host, async ({ terminal, signal, env }, options) => {
-    const { file, model, method, keep, question, maxTokens, threads, offline } = options;
-    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+    const { file, model, method, keep, question, maxTokens } = options;
+    const engine = engineSettings(options, env);
     resolveSpec(method, keep);
     if (question.some((text) => text.trim() === "")) throw invalidArgument("question", "Cannot ask an empty question: write one");
     const text = readTextFile(file);
-    await fetchModel(model, { cacheDir, offline: offline ?? false, progress: terminal.progress, signal });
+    await fetchModel(model, { ...engine, progress: terminal.progress, signal });
     const job = { model, text, method, ...(keep === undefined ? {} : { keepRatio: keep }), questions: question, maxTokens };
-    const report = await withTemporaryStack(
-      { cacheDir, offline: offline ?? false, threads },
-      (gateway) => runJob(gateway, job, terminal, signal),
-      signal,
-    );
+    const report = await withTemporaryStack(engine, (gateway) => runJob(gateway, job, terminal, signal), signal);
     terminal.result(report, () =>
       report.questions
         .map(

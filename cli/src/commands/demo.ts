@@ -5,13 +5,12 @@
  */
 import { readFileSync } from "node:fs";
 import { KvaultError } from "@kvault/core";
-import { type Command, Option } from "commander";
+import type { Command } from "commander";
 import { describeRun } from "../demo/describe-run.ts";
 import { isCorrect, makeNeedles, plantNeedles } from "../demo/needles.ts";
 import { fetchModel } from "../models.ts";
-import { cacheDirOption, keepOption, modelOption, offlineOption, threadsOption } from "../options.ts";
+import { type EngineFlags, engineSettings, keepOption, methodOption, modelOption, withEngineFlags } from "../options.ts";
 import { runJob } from "../run-job.ts";
-import { defaultCacheDir } from "../settings.ts";
 import { withTemporaryStack } from "../temporary-stack.ts";
 import { formatCount } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
@@ -21,13 +20,10 @@ const SEED = 7;
 const KEEP_RATIO = 0.3;
 const MAX_TOKENS = 16;
 
-interface DemoOptions {
+interface DemoOptions extends EngineFlags {
   readonly model: string;
   readonly method: string;
   readonly keep?: number;
-  readonly threads?: number;
-  readonly offline?: boolean;
-  readonly cacheDir?: string;
 }
 
 export function addDemo(program: Command, host: Host): void {
@@ -46,14 +42,12 @@ The first run downloads the model (491 MB).`,
     ],
   })
     .addOption(modelOption())
-    .addOption(new Option("--method <spec>", "preset or spec, see `kvault methods`").default("kvzip"))
-    .addOption(keepOption().default(KEEP_RATIO))
-    .addOption(threadsOption())
-    .addOption(offlineOption())
-    .addOption(cacheDirOption());
+    .addOption(methodOption())
+    .addOption(keepOption().default(KEEP_RATIO));
+  withEngineFlags(demo);
   runs<DemoOptions>(demo, host, async ({ terminal, signal, env }, options) => {
-    const { model, method, keep = KEEP_RATIO, threads, offline = false } = options;
-    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+    const { model, method, keep = KEEP_RATIO } = options;
+    const engine = engineSettings(options, env);
     const needles = makeNeedles(SEED);
     const text = plantNeedles(readFileSync(TEXT, "utf8"), needles);
     const questions = needles.map((needle) => needle.question);
@@ -61,13 +55,9 @@ The first run downloads the model (491 MB).`,
     terminal.note(`model      ${model}`);
     terminal.note(`text       Newton's Opticks, ${formatCount(text.length)} characters, ${needles.length} planted numbers`);
     terminal.note(`method     ${method}, keeping ${keep} of the KV pairs`);
-    await fetchModel(model, { cacheDir, offline, progress: terminal.progress, signal });
+    await fetchModel(model, { ...engine, progress: terminal.progress, signal });
     const job = { model, text, method, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
-    const report = await withTemporaryStack(
-      { cacheDir, offline, threads },
-      (gateway) => runJob(gateway, job, terminal, signal),
-      signal,
-    );
+    const report = await withTemporaryStack(engine, (gateway) => runJob(gateway, job, terminal, signal), signal);
     terminal.result(report, () => describeRun(report));
     const wrong = report.questions.filter((question) => question.correct !== true).length;
     if (wrong > 0) throw new WrongAnswers(wrong, report.questions.length);

@@ -9,23 +9,19 @@ import { scorerFromSpec } from "@kvault/compression";
 import { invalidArgument } from "@kvault/core";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { fetchModel } from "../models.ts";
-import { cacheDirOption, modelOption, offlineOption, threadsOption } from "../options.ts";
-import { defaultCacheDir, defaultThreads } from "../settings.ts";
+import { type EngineFlags, engineSettings, modelOption, withEngineFlags } from "../options.ts";
 import { define, type Host, runs } from "./command.ts";
 
 /** No model of the catalogue reads more. */
 const MAX_IDS = 1 << 20;
 
-interface ScoresOptions {
+interface ScoresOptions extends EngineFlags {
   readonly model: string;
   readonly ids: string;
   readonly prefixTokens: number;
   readonly method: string;
   readonly out: string;
   readonly activations: "int8" | "f32";
-  readonly threads?: number;
-  readonly offline?: boolean;
-  readonly cacheDir?: string;
 }
 
 export function addInspectScores(inspect: Command, host: Host): void {
@@ -49,15 +45,13 @@ the template's prefix; what follows the context comes from the model's template.
     .requiredOption("-o, --out <file>", "where to write the safetensors file")
     .addOption(
       new Option("--activations <type>", "inside matrix products; f32 is slower").choices(["int8", "f32"]).default("int8"),
-    )
-    .addOption(threadsOption())
-    .addOption(offlineOption())
-    .addOption(cacheDirOption());
+    );
+  withEngineFlags(scores);
   runs<ScoresOptions>(scores, host, async ({ terminal, signal, env }, options) => {
-    const { model, prefixTokens, method, activations, offline = false, threads = defaultThreads() } = options;
+    const { model, prefixTokens, method, activations } = options;
     const ids = readIds(options.ids, prefixTokens);
     scorerFromSpec(method);
-    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+    const { threads, offline, cacheDir } = engineSettings(options, env);
     await fetchModel(model, { cacheDir, offline, progress: terminal.progress, signal });
     const { openEngine } = await import("@kvault/runtime");
     const engine = await openEngine({

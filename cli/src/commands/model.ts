@@ -5,16 +5,10 @@
  */
 import type { Command } from "commander";
 import { fetchModel, knownModels } from "../models.ts";
-import { cacheDirOption, offlineOption } from "../options.ts";
-import { defaultCacheDir } from "../settings.ts";
+import { cacheDirOption, type EngineFlags, engineSettings, offlineOption } from "../options.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes } from "../terminal/units.ts";
 import { define, group, type Host, runs } from "./command.ts";
-
-interface ModelOptions {
-  readonly cacheDir?: string;
-  readonly offline?: boolean;
-}
 
 export function addModel(program: Command, host: Host): void {
   const model = group(program, "model", "List and download models");
@@ -23,8 +17,8 @@ export function addModel(program: Command, host: Host): void {
     summary: "List the models of the catalogue",
     examples: [["kvault model list --json", "with digests and licences"]],
   }).addOption(cacheDirOption());
-  runs<ModelOptions>(list, host, async ({ terminal, env }, options) => {
-    const models = await knownModels(options.cacheDir ?? defaultCacheDir(env));
+  runs<EngineFlags>(list, host, async ({ terminal, env }, options) => {
+    const models = await knownModels(engineSettings(options, env).cacheDir);
     terminal.result(models, () =>
       table(
         ["model", "size", "here", "longest text", "architecture", "licence"],
@@ -48,10 +42,10 @@ sha256 of the catalogue. What is here already is only checked.`,
   })
     .addOption(cacheDirOption())
     .addOption(offlineOption());
-  runs<ModelOptions>(pull, host, async ({ terminal, signal, env }, options, ...names) => {
-    const cacheDir = options.cacheDir ?? defaultCacheDir(env);
+  runs<EngineFlags>(pull, host, async ({ terminal, signal, env }, options, ...names) => {
+    const { cacheDir, offline } = engineSettings(options, env);
     for (const name of names) {
-      const path = await fetchModel(name, { cacheDir, offline: options.offline ?? false, progress: terminal.progress, signal });
+      const path = await fetchModel(name, { cacheDir, offline, progress: terminal.progress, signal });
       terminal.result({ model: name, path }, () => `${name}  ${path}`);
     }
   });

@@ -5,18 +5,19 @@
  */
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
-import type { Command } from "commander";
-import { startEmbedded } from "../embedded.ts";
-import { addressOption, cacheDirOption, dataDirOption, offlineOption, threadsOption } from "../options.ts";
-import { defaultCacheDir, defaultDataDir, storeUrlOf } from "../settings.ts";
+import { KvaultError } from "@kvault/core";
+import { type Command, Option } from "commander";
+import { addressOption, dataDirOption, type EngineFlags, engineSettings, withEngineFlags } from "../options.ts";
+import { defaultDataDir, storeUrlOf } from "../settings.ts";
 import { define, type Host, runs } from "./command.ts";
 
-interface UpOptions {
+/** From quiet to loud; services log JSON lines to stderr. */
+const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
+
+interface UpOptions extends EngineFlags {
   readonly address: string;
   readonly dataDir?: string;
-  readonly cacheDir?: string;
-  readonly threads?: number;
-  readonly offline?: boolean;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
 export function addUp(program: Command, host: Host): void {
@@ -33,23 +34,27 @@ the model, are processes of their own.`,
   })
     .addOption(addressOption("where to listen (or unix:/path); port 0 takes a free one"))
     .addOption(dataDirOption())
-    .addOption(cacheDirOption())
-    .addOption(threadsOption())
-    .addOption(offlineOption());
+    .addOption(new Option("--log-level <level>", "of the services").choices(LOG_LEVELS).env("KVAULT_LOG_LEVEL").default("warn"));
+  withEngineFlags(up);
   runs<UpOptions>(up, host, async ({ terminal, signal, env }, options) => {
     const dataDir = options.dataDir ?? defaultDataDir(env);
     await mkdir(dataDir, { recursive: true });
+    const { startEmbedded } = await import("../embedded.ts");
+    const failed = new AbortController();
     const stack = await startEmbedded({
+      ...engineSettings(options, env),
       address: options.address,
       storeUrl: storeUrlOf(dataDir),
-      cacheDir: options.cacheDir ?? defaultCacheDir(env),
-      offline: options.offline ?? false,
-      ...(options.threads === undefined ? {} : { threads: options.threads }),
+      logLevel: options.logLevel,
+      onEngineFailed: () => failed.abort(),
     });
     try {
       const { address } = stack;
       terminal.result({ address, dataDir }, () => `kvault is up on ${address}, records in ${dataDir}. Ctrl-C stops it.`);
-      if (!signal.aborted) await once(signal, "abort");
+      const ended = AbortSignal.any([signal, failed.signal]);
+      if (!ended.aborted) await once(ended, "abort");
+      if (failed.signal.aborted)
+        throw new KvaultError("ENGINE_DIED", "Cannot go on: an engine does not start any more", { retryable: false });
       terminal.note("stopping: waiting for calls under way; Ctrl-C again does not wait");
     } finally {
       await stack.close();

@@ -16,14 +16,19 @@ export interface LiveLines {
 
 export function createLiveLines(stream: ProgressStream, count: number): LiveLines {
   if (stream.isTTY !== true) {
-    return { set: () => undefined, finish: (_, text) => void stream.write(`${text}\n`) };
+    return { set: () => undefined, finish: (_, text) => void stream.write(`${oneLine(text)}\n`) };
   }
   const lines = Array.from({ length: count }, () => "");
   stream.write("\n".repeat(count));
   const set = (index: number, text: string): void => {
-    lines[index] = text.replace(/\s+/g, " ").slice(0, MAX_LINE_CHARS);
+    lines[index] = oneLine(text);
     const up = count - index;
     stream.write(`\u001b[${up}A\r\u001b[2K${lines[index]}\u001b[${up}B\r`);
   };
   return { set, finish: set };
+}
+
+function oneLine(text: string): string {
+  const line = text.replace(/\s+/g, " ").trimEnd();
+  return line.length > MAX_LINE_CHARS ? `${line.slice(0, MAX_LINE_CHARS - 1)}…` : line;
 }
