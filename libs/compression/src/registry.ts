@@ -10,6 +10,7 @@ import { pyramid } from "./allocators/pyramid.ts";
 import { uniform } from "./allocators/uniform.ts";
 import { f16 } from "./codecs/f16.ts";
 import { f32 } from "./codecs/f32.ts";
+import { int4 } from "./codecs/int4.ts";
 import { int8 } from "./codecs/int8.ts";
 import { h2o } from "./scorers/h2o.ts";
 import { kvzip } from "./scorers/kvzip.ts";
@@ -25,7 +26,7 @@ import type { AllocatorFactory, CodecFactory, PartFactory, ScorerFactory, Select
 export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, snapkv, tova, h2o, l2norm, streamingLlm, random, none);
 export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
-export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
   return new Map(factories.map((factory) => [factory.name, factory]));

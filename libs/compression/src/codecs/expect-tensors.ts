@@ -3,10 +3,17 @@
  *
  * @module
  */
-import { type Dtype, KvaultError, type NamedTensor } from "@kvault/core";
+import { DTYPE_BYTES, type Dtype, elementCount, KvaultError, type NamedTensor } from "@kvault/core";
 
 /** Name → dtype and shape of every tensor a codec writes. */
 export type TensorPlan = Readonly<Record<string, { readonly dtype: Dtype; readonly shape: readonly number[] }>>;
+
+/** Bytes of the planned tensors' data. */
+export function planBytes(plan: TensorPlan): number {
+  let bytes = 0;
+  for (const { dtype, shape } of Object.values(plan)) bytes += DTYPE_BYTES[dtype] * elementCount(shape);
+  return bytes;
+}
 
 /** Throws CACHE_CORRUPT unless `tensors` are the planned ones, none missing and none besides. */
 export function expectTensors(tensors: ReadonlyMap<string, NamedTensor>, plan: TensorPlan): void {
