@@ -385,6 +385,15 @@ suite<CodecFactory>("codecConformance()", codecConformance, f16, [
     "refuses a part with any bit of its header flipped",
   ],
   [
+    "a need that it does not declare",
+    codes({
+      encode: (layer) =>
+        sound16.encode({ ...layer, key_nD: layer.key_nD.map((x) => x * (1 + (layer.score_n?.[0] ?? 1) * 2 ** -12)) }),
+    }),
+    "refuses a layer without what it needs",
+  ],
+  ["a declared need that it can do without", codes({ needs: new Set(["rope"]) }), "refuses a layer without what it needs"],
+  [
     "a scale over all rows of a part",
     codes({
       encode: (layer) => {

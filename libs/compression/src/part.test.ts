@@ -153,7 +153,7 @@ describe("decodeLayer()", () => {
   });
 
   test("refuses a codec of another build by name", () => {
-    expect(() => decodeLayer("kivi(bits=4)", whole, shape)).toThrow(expect.objectContaining({ code: "INCOMPATIBLE_FORMAT" }));
+    expect(() => decodeLayer("cachegen(bits=4)", whole, shape)).toThrow(expect.objectContaining({ code: "INCOMPATIBLE_FORMAT" }));
   });
 
   test("reads parts at any offset of a larger buffer", () => {

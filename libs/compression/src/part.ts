@@ -23,7 +23,7 @@ import {
 } from "@kvault/core";
 import { expectTensors } from "./codecs/expect-tensors.ts";
 import { codecFromSpec } from "./plan.ts";
-import type { Codec, RaggedLayout } from "./types.ts";
+import type { Codec, EncodableLayer, RaggedLayout } from "./types.ts";
 
 /** Large enough that request overhead vanishes, small enough to retry and to hold twice. */
 export const MAX_PART_BYTES: number = 8 * 1024 * 1024;
@@ -44,7 +44,7 @@ export interface LayerShape {
  * even of no rows. Throws INTERNAL for a value that is not finite: stored, it would turn every
  * answer into NaN.
  */
-export function encodeLayer(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number = MAX_PART_BYTES): Uint8Array[] {
+export function encodeLayer(codec: Codec, layer: EncodableLayer, maxPartBytes: number = MAX_PART_BYTES): Uint8Array[] {
   checkFinite("key", layer.key_nD);
   checkFinite("value", layer.value_nD);
   return splitRows(codec, layer, maxPartBytes).map((slice) => encodePart(codec, slice));
@@ -76,12 +76,12 @@ function checkFinite(what: "key" | "value", data_nD: Float32Array): void {
 }
 
 /** The fewest even runs of rows that all fit; one of no rows where there are none. */
-function splitRows(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number): RaggedLayerKv[] {
+function splitRows(codec: Codec, layer: EncodableLayer, maxPartBytes: number): EncodableLayer[] {
   const count = Math.max(1, layer.position_n.length);
   let numParts = Math.ceil(partBytes(codec, layer) / maxPartBytes);
   for (;;) {
     const rows = Math.ceil(count / numParts);
-    const slices: RaggedLayerKv[] = [];
+    const slices: EncodableLayer[] = [];
     for (let start = 0; start < count; start += rows) slices.push(sliceRows(layer, start, start + rows));
     if (slices.every((slice) => partBytes(codec, slice) <= maxPartBytes)) return slices;
     if (rows === 1) {
@@ -92,15 +92,15 @@ function splitRows(codec: Codec, layer: RaggedLayerKv, maxPartBytes: number): Ra
 }
 
 /** Rows from `start` up to `upTo` or the last of the flat data; shares memory, offsets are its own. */
-function sliceRows(layer: RaggedLayerKv, start: number, upTo: number): RaggedLayerKv {
-  const { numKvHeads, headDim, position_n, key_nD, value_nD } = layer;
+function sliceRows(layer: EncodableLayer, start: number, upTo: number): EncodableLayer {
+  const { numKvHeads, headDim, position_n, key_nD, value_nD, score_n } = layer;
   const end = Math.min(upTo, position_n.length);
   const offset = new Uint32Array(numKvHeads + 1);
   for (let k = 0; k <= numKvHeads; k++) offset[k] = Math.min(Math.max(layer.offset[k] - start, 0), end - start);
   return {
-    numKvHeads,
-    headDim,
+    ...layer,
     offset,
+    ...(score_n === undefined ? {} : { score_n: score_n.subarray(start, end) }),
     position_n: position_n.subarray(start, end),
     key_nD: key_nD.subarray(start * headDim, end * headDim),
     value_nD: value_nD.subarray(start * headDim, end * headDim),
@@ -111,7 +111,7 @@ function partBytes(codec: Codec, layout: RaggedLayout): number {
   return HEADER_BYTES + codec.encodedBytes(layout) + 4 * (layout.position_n.length + layout.offset.length);
 }
 
-function encodePart(codec: Codec, slice: RaggedLayerKv): Uint8Array {
+function encodePart(codec: Codec, slice: EncodableLayer): Uint8Array {
   const tensors = new Map<string, NamedTensor>(codec.encode(slice));
   tensors.set("pos", { dtype: "U32", shape: [slice.position_n.length], data: bytesOf(slice.position_n) });
   tensors.set("offsets", { dtype: "U32", shape: [slice.offset.length], data: bytesOf(slice.offset) });

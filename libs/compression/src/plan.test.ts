@@ -79,7 +79,7 @@ describe("scorerFromSpec()", () => {
 describe("codecFromSpec()", () => {
   test("refuses what this build cannot read", () => {
     expect(codecFromSpec("f32").maxRelativeError).toBe(0);
-    for (const text of ["kivi(bits=4)", "int8(group=32)", "", "f16|f16"]) {
+    for (const text of ["cachegen(bits=4)", "int8(group=32)", "", "f16|f16"]) {
       expect(() => codecFromSpec(text)).toThrow(
         expect.objectContaining({ code: "INCOMPATIBLE_FORMAT", details: { field: "codec", found: text } }),
       );

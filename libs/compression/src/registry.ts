@@ -12,6 +12,8 @@ import { f16 } from "./codecs/f16.ts";
 import { f32 } from "./codecs/f32.ts";
 import { int4 } from "./codecs/int4.ts";
 import { int8 } from "./codecs/int8.ts";
+import { kivi } from "./codecs/kivi.ts";
+import { preRope } from "./codecs/pre-rope.ts";
 import { h2o } from "./scorers/h2o.ts";
 import { kvzip } from "./scorers/kvzip.ts";
 import { l2norm } from "./scorers/l2norm.ts";
@@ -26,7 +28,7 @@ import type { AllocatorFactory, CodecFactory, PartFactory, ScorerFactory, Select
 export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, snapkv, tova, h2o, l2norm, streamingLlm, random, none);
 export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
-export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
   return new Map(factories.map((factory) => [factory.name, factory]));

@@ -151,15 +151,32 @@ export interface Selector {
   select(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array;
 }
 
+/** What a codec must be given besides the kept pairs, on the layer it encodes. */
+export type CodecNeed =
+  /** {@link EncodableLayer.ropeFrequencies}. */
+  | "rope"
+  /** {@link EncodableLayer.score_n}. */
+  | "scores";
+
+/** Kept pairs of a layer and what a codec may need besides, to encode them. Decoding needs the part alone. */
+export interface EncodableLayer extends RaggedLayerKv {
+  /** `[headDim / 2]` radians per position of each rotated pair (i, i + headDim / 2), scaling applied. */
+  readonly ropeFrequencies?: Float64Array;
+  /** `[n]` scores of the pairs; higher is more important. */
+  readonly score_n?: Float32Array;
+}
+
 /** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the part's (part.ts). */
 export interface Codec {
+  /** What `encode` must be given besides the pairs; nothing when absent. RangeError without it. */
+  readonly needs?: ReadonlySet<CodecNeed>;
   /**
    * No decoded value is further from the original than this times the largest magnitude of its
    * tensor, plus 2^-25 (half the smallest f16); exactly 0: lossless.
    */
   readonly maxRelativeError: number;
   /** Tensors for finite keys and values, by name; never `pos` or `offsets`. Same layer, same bytes. */
-  encode(layer: RaggedLayerKv): Map<string, NamedTensor>;
+  encode(layer: EncodableLayer): Map<string, NamedTensor>;
   /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
   decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): { key_nD: Float32Array; value_nD: Float32Array };
   /** Exact bytes of `encode`'s tensors. */

@@ -22,8 +22,8 @@ export const f16: CodecFactory = {
 function encode({ headDim, position_n, key_nD, value_nD }: RaggedLayerKv): Map<string, NamedTensor> {
   const shape = [position_n.length, headDim];
   return new Map([
-    ["k", { dtype: "F16", shape, data: bytesOf(encodeFinite("key", key_nD)) }],
-    ["v", { dtype: "F16", shape, data: bytesOf(encodeFinite("value", value_nD)) }],
+    ["k", { dtype: "F16", shape, data: bytesOf(encodeHalves("key", key_nD)) }],
+    ["v", { dtype: "F16", shape, data: bytesOf(encodeHalves("value", value_nD)) }],
   ]);
 }
 
@@ -43,7 +43,8 @@ function encodedBytes({ headDim, position_n }: RaggedLayout): number {
   return 2 * 2 * position_n.length * headDim;
 }
 
-function encodeFinite(what: "key" | "value", source: Float32Array): Uint16Array {
+/** Halves of `source`; SPEC_INVALID for what they cannot hold. */
+export function encodeHalves(what: "key" | "value", source: Float32Array): Uint16Array {
   const halves = encodeF16(source);
   for (let i = 0; i < halves.length; i++) {
     if ((halves[i] & 0x7c00) === 0x7c00) {

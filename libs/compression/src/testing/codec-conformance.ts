@@ -7,7 +7,7 @@ import assert from "node:assert/strict";
 import type { NamedTensor, RaggedLayerKv, Rng } from "@kvault/core";
 import { makeDenseLayer, makeRaggedLayer } from "@kvault/core/testing";
 import { decodeParts, encodeLayer } from "../part.ts";
-import type { Codec, CodecFactory } from "../types.ts";
+import type { Codec, CodecFactory, CodecNeed, EncodableLayer } from "../types.ts";
 import { assertCorrupt, type ConformanceCheck, createDefault, factoryChecks, rngOf } from "./check.ts";
 
 /** [kvHeads, seq, headDim]: single, odd, and one large enough for several parts. */
@@ -56,7 +56,7 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
       }
     }),
     check("refuses a missing, an extra, a re-typed and a re-shaped tensor", (codec, rng) => {
-      const layer = makeRaggedLayer(rng, { numKvHeads: 2, seqLen: 20, headDim: 8 });
+      const layer = encodable(rng, makeRaggedLayer(rng, { numKvHeads: 2, seqLen: 20, headDim: 8 }));
       const tensors = codec.encode(layer);
       for (const [name, tensor] of tensors) {
         const without = new Map(tensors);
@@ -70,9 +70,22 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
       const extra: NamedTensor = { dtype: "U8", shape: [0], data: new Uint8Array(0) };
       assertCorrupt(() => codec.decode(new Map([...tensors, ["extra", extra]]), layer), "an extra tensor");
     }),
+    check("refuses a layer without what it needs", (codec, rng) => {
+      const inputs = { rope: "ropeFrequencies", scores: "score_n" } as const satisfies Record<CodecNeed, keyof EncodableLayer>;
+      for (const layer of layers(rng)) {
+        for (const need of codec.needs ?? []) {
+          const { [inputs[need]]: _, ...without } = layer;
+          assert.throws(() => codec.encode(without), RangeError, `accepted no ${need}`);
+        }
+        const needed: EncodableLayer = { ...layer };
+        for (const [need, input] of Object.entries(inputs))
+          if (!codec.needs?.has(need as CodecNeed)) Reflect.deleteProperty(needed, input);
+        assert.deepEqual(codec.encode(needed), codec.encode(layer));
+      }
+    }),
     check("refuses a part with any bit of its header flipped", (codec, rng) => {
       const shape = { numKvHeads: 2, seqLen: 12, headDim: 5 };
-      const [part] = encodeLayer(codec, makeRaggedLayer(rng, shape));
+      const [part] = encodeLayer(codec, encodable(rng, makeRaggedLayer(rng, shape)));
       const headerBits = 8 * (8 + Number(new DataView(part.buffer).getBigUint64(0, true)));
       for (let bit = 0; bit < headerBits; bit++) {
         part[bit >> 3] ^= 1 << (bit & 7);
@@ -82,7 +95,7 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
     }),
     check("comes back the same from several parts as from one, none above the limit", (codec, rng) => {
       const shape = { numKvHeads: 4, seqLen: 300, headDim: 16 };
-      const layer = makeRaggedLayer(rng, shape);
+      const layer = encodable(rng, makeRaggedLayer(rng, shape));
       const limit = 12_000;
       const parts = encodeLayer(codec, layer, limit);
       assert.ok(parts.length > 1 && parts.every((part) => part.byteLength <= limit));
@@ -98,7 +111,21 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
 }
 
 /** Random layers of every size at four magnitudes, one with an empty row, one with no rows. */
-function* layers(rng: Rng): Generator<RaggedLayerKv> {
+function* layers(rng: Rng): Generator<EncodableLayer> {
+  for (const layer of raggedLayers(rng)) yield encodable(rng, layer);
+}
+
+/** A layer with everything a codec may ask for. */
+function encodable(rng: Rng, layer: RaggedLayerKv): EncodableLayer {
+  const { headDim, position_n } = layer;
+  return {
+    ...layer,
+    ropeFrequencies: Float64Array.from({ length: headDim >> 1 }, (_, i) => 10_000 ** ((-2 * i) / headDim)),
+    score_n: Float32Array.from({ length: position_n.length }, () => rng.next()),
+  };
+}
+
+function* raggedLayers(rng: Rng): Generator<RaggedLayerKv> {
   for (const [numKvHeads, seqLen, headDim] of SIZES) {
     for (const magnitude of [1e-8, 1e-3, 1, 1e3]) {
       const layer = makeRaggedLayer(rng, { numKvHeads, seqLen, headDim });
