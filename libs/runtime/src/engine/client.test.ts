@@ -86,7 +86,7 @@ class Supervision {
 
 const snapshot = (some: Partial<EngineSnapshot>): FromEngine => ({
   type: "heartbeat",
-  snapshot: { residentContextIds: [], residentBytes: 0, runningBuilds: 0, runningQueries: 0, models: [], ...some },
+  snapshot: { residentContextIds: [], residentBytes: 0, models: [], ...some },
 });
 
 const answer: QueryAnswer = {
@@ -174,11 +174,14 @@ describe("a call", () => {
     const engine = await supervision.opened();
     const controller = new AbortController();
     const build = engine.build(REQUEST, { signal: controller.signal });
+    expect(engine.status().runningBuilds).toBe(1);
     controller.abort(new KvaultError("DEADLINE_EXCEEDED", "late"));
     await expect(build).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     const { lastCallId: id } = supervision.child;
     expect(supervision.child.heard.at(-1)).toEqual({ type: "cancel", id });
+    expect(engine.status().runningBuilds).toBe(1);
     supervision.child.say({ type: "error", id, error: toWire(new KvaultError("CANCELLED", "stopped")) });
+    expect(engine.status().runningBuilds).toBe(0);
     await vi.advanceTimersByTimeAsync(ENGINE_LIMITS.cancelAckMs + 5_000);
     expect(supervision.child.killed).toBe(false);
   });

@@ -104,13 +104,7 @@ interface PendingCall {
 }
 
 const WATCH_MS = 1_000;
-const NOTHING: EngineSnapshot = Object.freeze({
-  residentContextIds: [],
-  residentBytes: 0,
-  runningBuilds: 0,
-  runningQueries: 0,
-  models: [],
-});
+const NOTHING: EngineSnapshot = Object.freeze({ residentContextIds: [], residentBytes: 0, models: [] });
 
 class EngineClient implements Engine {
   readonly opened: Promise<void>;
@@ -197,7 +191,18 @@ class EngineClient implements Engine {
   }
 
   status(): EngineStatus {
-    return { ...this.#snapshot, health: this.#health, restarts: this.#restarts, pid: this.#process?.pid };
+    const running = { build: 0, query: 0 };
+    for (const { method } of this.#pending.values()) {
+      if (method === "build" || method === "query") running[method]++;
+    }
+    return {
+      ...this.#snapshot,
+      runningBuilds: running.build,
+      runningQueries: running.query,
+      health: this.#health,
+      restarts: this.#restarts,
+      pid: this.#process?.pid,
+    };
   }
 
   close(): Promise<void> {

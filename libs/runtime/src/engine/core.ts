@@ -47,7 +47,6 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       }
     },
   });
-  const running = { builds: 0, queries: 0 };
   let lastBuild: Promise<unknown> = Promise.resolve();
 
   /** Runs `work` after every build asked for before it. */
@@ -61,29 +60,19 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
     lastBuild = Promise.allSettled([previous, mine]);
     return mine;
   };
-  const counted = async <T>(kind: keyof typeof running, work: () => Promise<T>): Promise<T> => {
-    running[kind]++;
-    try {
-      return await work();
-    } finally {
-      running[kind]--;
-    }
-  };
 
   const handlers: EngineHandlers = {
     build: (request, { signal, emit, waitedMs }) => {
       const receivedMs = nowMs() - waitedMs;
-      return counted("builds", () =>
-        inTurn(signal, () => {
-          const queuedSeconds = (nowMs() - receivedMs) / 1_000;
-          return buildContext({ store, models, loop }, request, { signal, onProgress: emit, queuedSeconds });
-        }),
-      );
+      return inTurn(signal, () => {
+        const queuedSeconds = (nowMs() - receivedMs) / 1_000;
+        return buildContext({ store, models, loop }, request, { signal, onProgress: emit, queuedSeconds });
+      });
     },
     query: (request, { signal, emit, waitedMs }) => {
       const receivedMs = nowMs() - waitedMs;
       const deps = { models, contexts, loop, makeResident, nowMs };
-      return counted("queries", () => answerQuery(deps, request, { signal, onDelta: emit, receivedMs }));
+      return answerQuery(deps, request, { signal, onDelta: emit, receivedMs });
     },
     async load(request, { signal }) {
       const { cache, release } = await contexts.acquire(request, signal);
@@ -98,7 +87,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       return { config, identity };
     },
     inspectScores: (request, { signal, emit }) =>
-      counted("builds", () => inTurn(signal, () => inspectScores({ models, loop }, request, { signal, onProgress: emit }))),
+      inTurn(signal, () => inspectScores({ models, loop }, request, { signal, onProgress: emit })),
   };
 
   return {
@@ -106,8 +95,6 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
     snapshot: () => ({
       residentContextIds: contexts.ids,
       residentBytes: contexts.bytes,
-      runningBuilds: running.builds,
-      runningQueries: running.queries,
       models: models.names,
     }),
     async close() {

@@ -163,12 +163,10 @@ export interface DownloadProgress {
   readonly totalBytes: number;
 }
 
-/** What an engine process holds and does. */
+/** What an engine process holds. */
 export interface EngineSnapshot {
   readonly residentContextIds: readonly string[];
   readonly residentBytes: number;
-  readonly runningBuilds: number;
-  readonly runningQueries: number;
   /** Models that are open. */
   readonly models: readonly string[];
 }
@@ -179,8 +177,11 @@ export interface EngineSnapshot {
  */
 export type EngineHealth = "starting" | "ready" | "restarting" | "failed" | "closed";
 
-/** As of the engine's last heartbeat; asking never waits for a run. */
+/** What it holds as of its last heartbeat: asking never waits for a run. */
 export interface EngineStatus extends EngineSnapshot {
+  /** Calls it has not finished, waiting and cancelled ones included. */
+  readonly runningBuilds: number;
+  readonly runningQueries: number;
   readonly health: EngineHealth;
   /** Times the process was started again. */
   readonly restarts: number;
