@@ -17,7 +17,7 @@ models := smollm2-135m qwen2.5-coder-0.5b
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Reinstalls only when the lock file changed. No dependency's install script runs (.npmrc).
 $(installed): package-lock.json
@@ -33,8 +33,12 @@ demo: build ## Read, compress, store and query a real document, from nothing
 	@$(kvault) demo
 
 .PHONY: test
-test: $(installed) ## Every check and every test (what CI runs)
+test: $(installed) test-servers ## Every check and every test (what CI runs)
 	@$(bin)/tsx tools/check.ts all
+
+.PHONY: test-servers
+test-servers: ## Set up the real Redis and S3 servers that the tests start
+	@tools/setup-test-servers
 
 .PHONY: check
 check: $(installed) ## The checks that need no model: run before every commit

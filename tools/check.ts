@@ -57,6 +57,7 @@ const STEPS: readonly Step[] = [
   vitest("unit tests", ["unit"], {}),
   { name: "the checks catch what they should", command: [...tsx, "tools/check-checkers.ts"], slow: true },
   vitest("process tests", ["process"], { slow: true }),
+  vitest("server tests", ["servers"], { slow: true }),
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
 ];
 

@@ -100,6 +100,8 @@ describe("a Redis store", () => {
 });
 
 describe("openStore(redis:)", () => {
+  beforeEach(freshPrefix);
+
   test("refuses a Redis that evicts, and says what to set", async () => {
     const evicting = await startRedis(["maxmemory 100mb", "maxmemory-policy allkeys-lru"]);
     try {

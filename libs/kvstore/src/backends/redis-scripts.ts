@@ -4,7 +4,9 @@
  * A value is one hash: `id` (names this writing of it), `bytes`, `ms` (when, by the server's
  * clock) and its chunks `0`, `1`, …. Value and index entry change together or not at all, so
  * the index lists exactly what there is; in the append-only file a script is one transaction.
- * A script that ran already (its reply was lost) sees its own `id` and says so again.
+ * A script that ran already (its reply was lost) sees its own `id` and says so again. Redis
+ * refuses a script for want of memory at its first write only, and only if that write may need
+ * memory: so ZADD comes first.
  *
  * @module
  */
@@ -19,11 +21,14 @@ local id = redis.call('HGET', KEYS[1], 'id')
 if id == ARGV[3] then return ${PUT_DONE} end
 if ARGV[1] == '1' and id then return ${PUT_TAKEN} end`;
 
+const ENTER = `
+redis.call('ZADD', KEYS[2], 0, ARGV[2])
+redis.call('UNLINK', KEYS[1])`;
+
 const END = `
 local now = redis.call('TIME')
 local ms = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('HSET', KEYS[1], 'id', ARGV[3], 'bytes', ARGV[4], 'ms', ms)
-redis.call('ZADD', KEYS[2], 0, ARGV[2])
 return ${PUT_DONE}`;
 
 interface RedisScript {
@@ -35,8 +40,7 @@ export const REDIS_SCRIPTS: Record<keyof RedisScriptCommands, RedisScript> = {
   /** KEYS value, index; ARGV ifAbsent, key, id, bytes, the only chunk. */
   kvaultPut: {
     numberOfKeys: 2,
-    lua: `${BEGIN}
-redis.call('UNLINK', KEYS[1])
+    lua: `${BEGIN}${ENTER}
 redis.call('HSET', KEYS[1], '0', ARGV[5])${END}`,
   },
   /** Stage a chunk for `kvaultPutStaged`. KEYS staging; ARGV chunk number, chunk, seconds to live. */
@@ -50,8 +54,7 @@ return redis.call('EXPIRE', KEYS[1], ARGV[3])`,
   kvaultPutStaged: {
     numberOfKeys: 3,
     lua: `${BEGIN}
-if redis.call('HLEN', KEYS[3]) ~= tonumber(ARGV[5]) then return ${PUT_STAGING_LOST} end
-redis.call('UNLINK', KEYS[1])
+if redis.call('HLEN', KEYS[3]) ~= tonumber(ARGV[5]) then return ${PUT_STAGING_LOST} end${ENTER}
 redis.call('RENAME', KEYS[3], KEYS[1])
 redis.call('PERSIST', KEYS[1])${END}`,
   },

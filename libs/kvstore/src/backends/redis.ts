@@ -76,16 +76,22 @@ export async function openRedisStore(url: string): Promise<BlobStore> {
     enableReadyCheck: false,
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 6), 2_000),
   }) as Client;
-  // The calls that a broken connection fails tell of it.
-  redis.on("error", () => undefined);
+  // Calls only see that there is no connection; why is told here.
+  let trouble: Error | undefined;
+  redis.on("error", (error) => {
+    trouble = error;
+  });
+  redis.on("ready", () => {
+    trouble = undefined;
+  });
   try {
     await within(redis.connect(), timeoutMs);
     refuseEviction(await within(redis.info("memory"), timeoutMs));
   } catch (error) {
     redis.disconnect();
-    throw redisError(error, "open Redis store at", parsed.host);
+    throw redisError(trouble ?? error, "open Redis store at", parsed.host);
   }
-  return checkedStore(new RedisStore(redis, `${prefix}:`, timeoutMs));
+  return checkedStore(new RedisStore(redis, `${prefix}:`, timeoutMs, () => trouble));
 }
 
 function refuseEviction(info: string): void {
@@ -103,9 +109,12 @@ class RedisStore implements BlobStore {
   readonly #redis: Client;
   readonly #prefix: string;
   readonly #timeoutMs: number;
+  /** Why there is no connection at the moment. */
+  readonly #trouble: () => Error | undefined;
 
-  constructor(redis: Client, prefix: string, timeoutMs: number) {
+  constructor(redis: Client, prefix: string, timeoutMs: number, trouble: () => Error | undefined) {
     this.#redis = redis;
+    this.#trouble = trouble;
     this.#prefix = prefix;
     this.#timeoutMs = timeoutMs;
   }
@@ -261,7 +270,7 @@ class RedisStore implements BlobStore {
       } catch (error) {
         const waitMs = FIRST_RETRY_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
         const tryAgain = isPassing(error) && attempt < MAX_ATTEMPTS && performance.now() + waitMs < deadlineMs;
-        if (!tryAgain) throw redisError(error, action, key);
+        if (!tryAgain) throw redisError(isPassing(error) ? (this.#trouble() ?? error) : error, action, key);
         await pause(waitMs, signal);
       }
     }

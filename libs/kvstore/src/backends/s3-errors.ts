@@ -31,7 +31,8 @@ export function s3Error(error: unknown, action: string, key: string): KvaultErro
   if (error instanceof KvaultError && error.code !== "STORE_UNAVAILABLE") return error;
   const { name, message } = error instanceof Error ? error : { name: "Error", message: String(error) };
   const status = statusOf(error);
-  const code = CODE_OF_NAME.get(name) ?? CODE_OF_STATUS.get(status ?? 0) ?? "STORE_UNAVAILABLE";
+  const known = CODE_OF_NAME.get(name) ?? CODE_OF_STATUS.get(status ?? 0) ?? "STORE_UNAVAILABLE";
+  const code = isChecksumMismatch(error) ? "CACHE_CORRUPT" : known;
   const what = status === undefined ? message || errnoOf(error) : `${name} (${status}${message === name ? "" : `, ${message}`})`;
   return new KvaultError(code, `Cannot ${action} "${key}": ${what}`, {
     details: { key, ...(status === undefined ? {} : { status, s3Code: name }) },
@@ -48,6 +49,11 @@ export function isPassing(error: unknown): boolean {
   const status = statusOf(error);
   if (status === undefined || PASSING_NAMES.has(name)) return true;
   return (status >= 500 && status !== 501 && status !== 507) || PASSING_STATUSES.has(status) || status < 300;
+}
+
+/** The SDK checks a body against the checksum that S3 keeps beside it. */
+function isChecksumMismatch(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith("Checksum mismatch");
 }
 
 /** The HTTP status of the answer; undefined when there was none. */
