@@ -56,6 +56,8 @@ export interface ModelRunner {
    * to each position, summed. They are read once more; `Infinity` reads all.
    */
   windowAttention(context: PrefilledContext, windowTokens: number, options?: RunOptions): Promise<readonly Float32Array[]>;
+  /** Loads what {@link openStepBatch} runs on, so that the first question does not wait for it. */
+  prepareSteps(): Promise<void>;
   /** A batch of sequences that read one resident context. */
   openStepBatch(context: ResidentContext): StepBatch;
   close(): Promise<void>;

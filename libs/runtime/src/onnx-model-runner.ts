@@ -85,6 +85,9 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
         await appendTokens(session, context.cache, context.ids, PREFILL_CHUNK_TOKENS, runOptions, [observer]);
         context.release();
       },
+      async prepareSteps() {
+        await sessions.step();
+      },
       openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
       close: () => sessions.close(),
     };

@@ -77,6 +77,8 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
     async load(request, { signal }) {
       const { cache, release } = await contexts.acquire(request, signal);
       release();
+      const lease = await models.acquire(request.model, { signal });
+      await lease.runner.prepareSteps().finally(() => lease.release());
       return cache;
     },
     evict: async ({ contextId }) => contexts.evict(contextId),

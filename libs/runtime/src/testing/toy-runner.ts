@@ -113,6 +113,7 @@ export function createToyRunner(hooks: ToyHooks = {}): ModelRunner {
         Float32Array.from({ length: rows }, (_, i) => mix(layer + 1, i) / 2 ** 32),
       );
     },
+    prepareSteps: async () => undefined,
     openStepBatch: (context) => new ToyStepBatch(context as ToyResident, onStepRun),
     async close() {
       closed = true;
