@@ -11,7 +11,15 @@
  *
  * @module
  */
-import { type CompressionPlan, encodeLayer, keepRows, resolveSpec, type Selection, selectPairs } from "@kvault/compression";
+import {
+  type Codec,
+  type CompressionPlan,
+  encodeLayer,
+  keepRows,
+  resolveSpec,
+  type Selection,
+  selectPairs,
+} from "@kvault/compression";
 import { invalidArgument, isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
 import {
   type BlobStore,
@@ -31,11 +39,11 @@ import {
 import type { ContextPrompt } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
 import { yieldToEventLoop } from "../event-loop.ts";
-import type { ModelRunner, PrefilledContext } from "../model-runner.ts";
+import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
 import type { ModelCache } from "./models.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { readContext } from "./read-context.ts";
-import { scoreSource } from "./score-source.ts";
+import { gatherScoreSource, inputsOf, prefillFor, ropeFrequenciesOf } from "./score-source.ts";
 import type { BuildPhase, BuildProgress, BuildRequest, BuildResult } from "./types.ts";
 
 type BuildClock = PhaseClock<Exclude<keyof BuildSeconds, "queue">>;
@@ -62,6 +70,7 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
   const existing = await findCommitted(deps.store, request, call.signal);
   if (existing !== undefined) return { manifest: existing, created: false };
   const plan = resolveSpec(request.spec);
+  const inputs = inputsOf(plan);
   const clock: BuildClock = new PhaseClock("load");
   call.onProgress({ phase: "loading", done: 0, total: 0 });
   const lease = await deps.models.acquire(request.model, {
@@ -75,12 +84,13 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     const identity = checkIdentity(request, plan, runner);
     const prompt = readContext(runner, request.content);
     clock.enter("prefill");
-    prefilled = await prefill(deps.loop, runner, prompt, call);
+    const context = await prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call));
+    prefilled = context;
     clock.enter("score");
-    const selection = await select(deps.loop, runner, plan, prefilled, call);
-    const context = prefilled;
+    const source = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
+    const selection = selectPairs(plan, source);
     return await withWriter(deps.store, request.contextId, async (writer) => {
-      const layers = await putLayers(writer, context, selection, plan, clock, call);
+      const layers = await putLayers(writer, context, selection, plan.codec, ropeFrequenciesOf(runner.config), clock, call);
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
       const manifest = manifestOf(request, identity, plan, runner, prompt, layers, seconds);
@@ -134,38 +144,13 @@ function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: Mod
   return identity;
 }
 
-function prefill(loop: RunLoop, runner: ModelRunner, prompt: ContextPrompt, call: BuildCall): Promise<PrefilledContext> {
-  return loop.longWork((options) => runner.prefill(prompt, options), {
-    signal: call.signal,
-    onProgress: reportTokens("prefill", call),
-  });
-}
-
-async function select(
-  loop: RunLoop,
-  runner: ModelRunner,
-  plan: CompressionPlan,
-  context: PrefilledContext,
-  call: BuildCall,
-): Promise<Selection> {
-  const { repeatPass, needs } = plan;
-  const repeatAttention =
-    repeatPass === undefined
-      ? undefined
-      : await loop.longWork((options) => runner.repeatPass(context, repeatPass, options), {
-          signal: call.signal,
-          onProgress: reportTokens("score", call),
-        });
-  throwIfAborted(call.signal);
-  return selectPairs(plan, scoreSource(runner.config, context, needs, repeatAttention));
-}
-
 /** Encodes and puts layer after layer; the parts of one travel while the next is encoded. */
 async function putLayers(
   writer: RecordWriter,
   context: PrefilledContext,
   selection: Selection,
-  plan: CompressionPlan,
+  codec: Codec,
+  ropeFrequencies: Float64Array,
   clock: BuildClock,
   { signal, onProgress }: BuildCall,
 ): Promise<LayerManifest[]> {
@@ -184,7 +169,7 @@ async function putLayers(
     throwIfAborted(signal);
     const { numKvHeads, offset, ...rows } = keepRows(selection, layer, context.layer(layer));
     const headLengths = Array.from({ length: numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
-    const parts = encodeLayer(plan.codec, { numKvHeads, offset, ...rows });
+    const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies });
     onProgress({ phase: "compress", done: layer + 1, total });
     await arrive();
     travelling = putParts(writer, parts, headLengths, signal);
@@ -248,8 +233,8 @@ function secondsOf(clock: BuildClock, queue: number): BuildSeconds {
   return { queue, load, prefill, score, compress, publish };
 }
 
-function reportTokens(phase: BuildPhase, { onProgress }: BuildCall): (done: number, total: number) => void {
-  return (done, total) => onProgress({ phase, done, total });
+function watch(phase: BuildPhase, { signal, onProgress }: BuildCall): Pick<RunOptions, "signal" | "onProgress"> {
+  return { signal, onProgress: (done, total) => onProgress({ phase, done, total }) };
 }
 
 function mebibytes(bytes: number): number {

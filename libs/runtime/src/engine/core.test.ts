@@ -2,12 +2,13 @@ import { keepRows, resolveSpec, selectPairs } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
 import { type BlobStore, checkedStore, manifestKey, openMemoryStore, partKey, readManifest } from "@kvault/kvstore";
 import { afterEach, describe, expect, test } from "vitest";
+import { RunLoop } from "../batching/run-loop.ts";
 import { GREEDY } from "../sampling/sampler.ts";
 import { toyBuild, toyLoad, toyQuery } from "../testing/toy-requests.ts";
 import { createToyRunner, makeToyResident, TOY_CONFIG, type ToyHooks, toyAnswer } from "../testing/toy-runner.ts";
 import { createEngineCore, type EngineCoreOptions } from "./core.ts";
 import type { EngineMethod, EventOf, RequestOf, ResultOf } from "./messages.ts";
-import { scoreSource } from "./score-source.ts";
+import { gatherScoreSource, inputsOf, prefillFor } from "./score-source.ts";
 import type { EngineCore } from "./serve.ts";
 import type { BuildProgress, QueryDelta, QueryRequest } from "./types.ts";
 
@@ -62,10 +63,11 @@ async function keysOf(store: BlobStore): Promise<string[]> {
 /** What the toy answers on `text` kept as `spec` says, worked out without an engine. */
 async function expectedAnswer(text: string, spec: string, question: string): Promise<string> {
   const runner = createToyRunner();
-  const prefilled = await runner.prefill(runner.prompts.context({ text }));
   const plan = resolveSpec(spec);
-  const repeat = plan.repeatPass === undefined ? undefined : await runner.repeatPass(prefilled, plan.repeatPass);
-  const selection = selectPairs(plan, scoreSource(TOY_CONFIG, prefilled, plan.needs, repeat));
+  const loop = new RunLoop();
+  const prompt = runner.prompts.context({ text });
+  const prefilled = await prefillFor(inputsOf(plan), loop, runner, prompt, {});
+  const selection = selectPairs(plan, await gatherScoreSource(inputsOf(plan), loop, runner, prefilled, {}));
   const layers = Array.from({ length: TOY_CONFIG.numLayers }, (_, l) => keepRows(selection, l, prefilled.layer(l)));
   return toyAnswer(makeToyResident(prefilled.seqLen, layers), question);
 }

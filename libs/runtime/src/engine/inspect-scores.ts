@@ -10,7 +10,7 @@ import { scoreLayers, scorerFromSpec } from "@kvault/compression";
 import { bytesOf, encodeSafetensors, invalidArgument, KvaultError, type NamedTensor } from "@kvault/core";
 import type { ModelRunner } from "../model-runner.ts";
 import type { BuildCall, BuildDeps } from "./builds.ts";
-import { scoreSource } from "./score-source.ts";
+import { gatherScoreSource, prefillFor } from "./score-source.ts";
 import type { InspectScoresRequest, InspectScoresResult } from "./types.ts";
 
 /** Writes `scores` F32 [L, K, S] and `last_logits` F32 [V] to `outPath`. */
@@ -26,23 +26,14 @@ export async function inspectScores(
     checkIds(request, runner);
     const { ids, prefixTokens } = request;
     const prompt = { prefixIds: ids.slice(0, prefixTokens), contextIds: ids.slice(prefixTokens) };
-    const context = await loop.longWork((options) => runner.prefill(prompt, options), {
+    const watch = (phase: "prefill" | "score") => ({
       signal,
-      onProgress: (done, total) => onProgress({ phase: "prefill", done, total }),
+      onProgress: (done: number, total: number) => onProgress({ phase, done, total }),
     });
+    const context = await prefillFor(scorer, loop, runner, prompt, watch("prefill"));
     try {
-      const { repeatPass } = scorer;
-      const repeatAttention =
-        repeatPass === undefined
-          ? undefined
-          : await loop.longWork((options) => runner.repeatPass(context, repeatPass, options), {
-              signal,
-              onProgress: (done, total) => onProgress({ phase: "score", done, total }),
-            });
-      const { numLayers, numKvHeads, seqLen, score_LKS } = scoreLayers(
-        { scorer },
-        scoreSource(runner.config, context, scorer.needs, repeatAttention),
-      );
+      const source = await gatherScoreSource(scorer, loop, runner, context, watch("score"));
+      const { numLayers, numKvHeads, seqLen, score_LKS } = scoreLayers({ scorer }, source);
       await writeWhole(
         request.outPath,
         encodeSafetensors(

@@ -1,20 +1,63 @@
 /**
- * A prefilled context as scorers see it: only what they need is copied out.
+ * What a scorer is given: gathered while the context is read and in passes after it, each
+ * reduced inside its graph. Nothing is gathered that was not asked for.
  *
  * @module
  */
-import type { ScorerNeed, ScoreSource } from "@kvault/compression";
-import type { KvShape } from "@kvault/core";
-import type { PrefilledContext } from "../model-runner.ts";
+import type { CompressionPlan, Scorer, ScorerNeed, ScoreSource } from "@kvault/compression";
+import { KvaultError } from "@kvault/core";
+import type { ContextPrompt, ModelConfig } from "@kvault/model";
+import type { RunLoop } from "../batching/run-loop.ts";
+import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
 
-/** `repeatAttention` is the repeat pass' result, `[kvHead, seq]` per layer, where a scorer asked for it. */
-export function scoreSource(
-  { numLayers, numKvHeads, headDim }: KvShape,
+/** The part of a scorer that says what it must be given. */
+export type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom" | "profile">;
+
+type Watch = Pick<RunOptions, "signal" | "onProgress">;
+
+const GATHERED: ReadonlySet<ScorerNeed> = new Set(["keys", "values", "repeat-attention", "window-attention", "query-moments"]);
+
+/** What a plan's scorer must be given: nothing where every pair is kept. MODEL_UNSUPPORTED for what needs a calibration. */
+export function inputsOf(plan: CompressionPlan): ScorerInputs {
+  const [profile] = plan.profiles;
+  if (profile !== undefined) throw notCalibrated(profile);
+  return plan.evicts ? plan.scorer : { needs: new Set() };
+}
+
+/** Reads the context, observing on the way what `inputs` asks for. */
+export async function prefillFor(
+  inputs: ScorerInputs,
+  loop: RunLoop,
+  runner: ModelRunner,
+  prompt: ContextPrompt,
+  watch: Watch,
+): Promise<PrefilledContext> {
+  for (const need of inputs.needs) if (!GATHERED.has(need)) throw notCalibrated(need);
+  if (inputs.profile !== undefined) throw notCalibrated(inputs.profile);
+  const { momentsFrom } = inputs;
+  const observe = momentsFrom === undefined ? {} : { momentsFrom };
+  return loop.longWork((options) => runner.prefill(prompt, { ...options, ...observe }), watch);
+}
+
+/** Makes the passes that `inputs` asks for over what {@link prefillFor} read. */
+export async function gatherScoreSource(
+  inputs: ScorerInputs,
+  loop: RunLoop,
+  runner: ModelRunner,
   context: PrefilledContext,
-  needs: ReadonlySet<ScorerNeed>,
-  repeatAttention: readonly Float32Array[] | undefined,
-): ScoreSource {
+  watch: Watch,
+): Promise<ScoreSource> {
+  const { repeatPass, windowTokens, needs } = inputs;
+  const repeatAttention =
+    repeatPass && (await loop.longWork((options) => runner.repeatPass(context, repeatPass, options), watch));
+  const windowAttention =
+    windowTokens === undefined
+      ? undefined
+      : await loop.longWork((options) => runner.windowAttention(context, windowTokens, options), watch);
+  const { numLayers, numKvHeads, headDim, numQueryHeads } = runner.config;
   const sizes = { numLayers, numKvHeads, headDim, seqLen: context.seqLen, prefixTokens: context.prompt.prefixIds.length };
+  const { moments } = context;
+  const ropeFrequencies = moments && ropeFrequenciesOf(runner.config);
   return {
     ...sizes,
     layer(layer) {
@@ -22,10 +65,25 @@ export function scoreSource(
       return {
         layer,
         ...sizes,
-        ...(dense !== undefined && needs.has("keys") ? { key_KSD: dense.key_KSD } : {}),
-        ...(dense !== undefined && needs.has("values") ? { value_KSD: dense.value_KSD } : {}),
-        ...(repeatAttention === undefined ? {} : { repeatAttention_KS: repeatAttention[layer] }),
+        numQueryHeads,
+        ...(dense && needs.has("keys") ? { key_KSD: dense.key_KSD } : {}),
+        ...(dense && needs.has("values") ? { value_KSD: dense.value_KSD } : {}),
+        ...(repeatAttention ? { repeatAttention_KS: repeatAttention[layer] } : {}),
+        ...(windowAttention ? { windowAttention_HS: windowAttention[layer] } : {}),
+        ...(moments ? { queryMean_HD: moments[layer].mean_HD, queryCovariance_HDD: moments[layer].covariance_HDD } : {}),
+        ...(ropeFrequencies ? { ropeFrequencies } : {}),
       };
     },
   };
+}
+
+/** `[headDim / 2]` radians per position of each rotated pair. */
+export function ropeFrequenciesOf({ ropeTheta, headDim }: Pick<ModelConfig, "ropeTheta" | "headDim">): Float64Array {
+  return Float64Array.from({ length: headDim / 2 }, (_, i) => ropeTheta ** ((-2 * i) / headDim));
+}
+
+function notCalibrated(what: string): KvaultError {
+  return new KvaultError("MODEL_UNSUPPORTED", `Cannot score: the method needs "${what}", for which the model is not calibrated`, {
+    details: { need: what },
+  });
 }
