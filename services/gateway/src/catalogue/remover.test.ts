@@ -1,0 +1,181 @@
+import { KvaultError } from "@kvault/core";
+import { failureOf, gate } from "@kvault/core/testing";
+import { type BlobStore, openMemoryStore } from "@kvault/kvstore";
+import { openQueue } from "@kvault/queue";
+import { describe, expect, test } from "vitest";
+import type { BuildQueue } from "../builds/build-job.ts";
+import { ACTIVE, recordOf } from "../testing/catalogue-conformance.ts";
+import type { DecodePool } from "../workers/decode-pool.ts";
+import { findActive, findContext } from "./find-context.ts";
+import { MemoryCatalogue } from "./memory.ts";
+import { Remover } from "./remover.ts";
+
+const HOUR_MS = 3_600_000;
+
+function setUp(overrides: Partial<BlobStore> = {}) {
+  const catalogue = new MemoryCatalogue();
+  const evicted: string[] = [];
+  const decode = { evict: async (id: string) => void evicted.push(id) } as Pick<DecodePool, "evict"> as DecodePool;
+  const queue: BuildQueue = openQueue("local:");
+  const store = { ...openMemoryStoreMethods(), ...overrides } as BlobStore;
+  const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+  return { catalogue, evicted, queue, store, remover: new Remover({ catalogue, queue, decode, store, log }) };
+}
+
+/** A store as a plain object, so that single methods can be replaced. */
+function openMemoryStoreMethods(): BlobStore {
+  const store = openMemoryStore();
+  return {
+    abilities: store.abilities,
+    put: (...args) => store.put(...args),
+    get: (...args) => store.get(...args),
+    stat: (...args) => store.stat(...args),
+    delete: (...args) => store.delete(...args),
+    list: (...args) => store.list(...args),
+    close: () => store.close(),
+  };
+}
+
+describe("Remover.remove()", () => {
+  test("joins a deletion under way", async () => {
+    const { catalogue, evicted, remover } = setUp();
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    await Promise.all([remover.remove(record.id), remover.remove(record.id)]);
+    expect(evicted).toEqual([record.id]);
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+
+  test("leaves the context DELETING when the store fails, and goes on at the next call", async () => {
+    let down = true;
+    const { catalogue, remover } = setUp({
+      stat: async () => {
+        if (down) throw new KvaultError("STORE_UNAVAILABLE", "Cannot reach the store");
+        return undefined;
+      },
+    });
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    expect((await failureOf(remover.remove(record.id))).code).toBe("STORE_UNAVAILABLE");
+    expect((await catalogue.get(record.id))?.state.type).toBe("deleting");
+    down = false;
+    await remover.remove(record.id);
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+
+  test("goes on when the caller stops waiting", async () => {
+    const reached = gate();
+    const proceed = gate();
+    const { catalogue, remover } = setUp({
+      stat: async () => {
+        reached.pass();
+        await proceed.passed;
+        return undefined;
+      },
+    });
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    const controller = new AbortController();
+    const left = failureOf(remover.remove(record.id, controller.signal));
+    await reached.passed;
+    controller.abort();
+    expect((await left).code).toBe("CANCELLED");
+    const whole = remover.remove(record.id);
+    proceed.pass();
+    await whole;
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+
+  test("waits for clearing of the same context, and does not mistake it for its own work", async () => {
+    const reached = gate();
+    const proceed = gate();
+    let stats = 0;
+    const { catalogue, remover } = setUp({
+      stat: async () => {
+        if (++stats === 1) {
+          reached.pass();
+          await proceed.passed;
+        }
+        return undefined;
+      },
+    });
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    const cleared = remover.clear(record.id);
+    await reached.passed;
+    const removed = remover.remove(record.id);
+    expect((await catalogue.get(record.id))?.state.type).toBe("creating");
+    proceed.pass();
+    await Promise.all([cleared, removed]);
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+});
+
+describe("Remover.sweep()", () => {
+  test("expires what is due, clears it away, and forgets it a day later", async () => {
+    const { catalogue, evicted, remover } = setUp();
+    const record = recordOf(1, { expireTimeMs: 1_000 });
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    await remover.sweep(999);
+    expect(evicted).toEqual([]);
+    await remover.sweep(1_000);
+    await remover.sweep(2_000);
+    expect(evicted).toEqual([record.id]);
+    expect((await failureOf(findContext(catalogue, record.id))).code).toBe("CONTEXT_EXPIRED");
+    await remover.sweep(1_000 + 24 * HOUR_MS);
+    expect((await failureOf(findContext(catalogue, record.id))).code).toBe("CONTEXT_NOT_FOUND");
+  });
+
+  test("clears again at the next sweep when the store failed", async () => {
+    let down = true;
+    let cleared = 0;
+    const { catalogue, remover } = setUp({
+      stat: async () => {
+        if (down) throw new KvaultError("STORE_UNAVAILABLE", "Cannot reach the store");
+        cleared++;
+        return undefined;
+      },
+    });
+    const record = recordOf(1, { expireTimeMs: 1_000 });
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    await remover.sweep(1_000);
+    down = false;
+    await remover.sweep(2_000);
+    await remover.sweep(3_000);
+    expect(cleared).toBe(1);
+  });
+
+  test("leaves a context alone that was started over meanwhile", async () => {
+    let down = true;
+    const { catalogue, evicted, remover } = setUp({
+      stat: async () => {
+        if (down) throw new KvaultError("STORE_UNAVAILABLE", "Cannot reach the store");
+        return undefined;
+      },
+    });
+    const record = recordOf(1, { expireTimeMs: 1_000 });
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    await remover.sweep(1_000);
+    await catalogue.begin(recordOf(1, { buildId: "again" }));
+    down = false;
+    const before = evicted.length;
+    await remover.sweep(2_000);
+    await remover.sweep(1_000 + 24 * HOUR_MS);
+    expect(evicted).toHaveLength(before);
+    expect((await catalogue.get(record.id))?.buildId).toBe("again");
+  });
+});
+
+describe("findActive()", () => {
+  test("refuses a context past its time before any sweep, and says when it was", async () => {
+    const { catalogue } = setUp();
+    const record = recordOf(1, { expireTimeMs: 1_000 });
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    const error = await failureOf(findActive(catalogue, record.id));
+    expect(error).toMatchObject({ code: "CONTEXT_EXPIRED", details: { expireTime: "1970-01-01T00:00:01.000Z" } });
+  });
+});

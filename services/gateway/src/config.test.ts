@@ -1,0 +1,58 @@
+import { describe, expect, test } from "vitest";
+import { readConfig } from "./config.ts";
+
+const REQUIRED = {
+  KVAULT_STORE_URL: "file:/data",
+  KVAULT_CACHE_DIR: "/cache",
+  KVAULT_PREFILL_WORKERS: "prefill-0:7718",
+  KVAULT_DECODE_WORKERS: "unix:/run/decode.sock, decode-1:7719,[::1]:7720",
+};
+
+describe("readConfig()", () => {
+  test("fills in defaults, splits lists and freezes", () => {
+    const config = readConfig({ ...REQUIRED, PATH: "/bin" });
+    expect(config).toEqual({
+      address: "127.0.0.1:7717",
+      storeUrl: "file:/data",
+      cacheDir: "/cache",
+      queueUrl: "local:",
+      prefillWorkers: ["prefill-0:7718"],
+      decodeWorkers: ["unix:/run/decode.sock", "decode-1:7719", "[::1]:7720"],
+      defaultSpec: "kvzip",
+      logLevel: "info",
+      drainMs: 10_000,
+      sweepIntervalMs: 60_000,
+      maxQueuedBytes: 536_870_912,
+    });
+    expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  test("lists every problem at once, unknown names of ours included", () => {
+    const env = {
+      KVAULT_STORE_URL: "file:/data",
+      KVAULT_DRAIN_MS: "soon",
+      KVAULT_LOG_LEVEL: "loud",
+      KVAULT_PREFILL_WORKER: "a:1",
+    };
+    const problems = (() => {
+      try {
+        return readConfig(env);
+      } catch (error) {
+        return error instanceof Error ? error.message : "";
+      }
+    })();
+    for (const name of [
+      "KVAULT_PREFILL_WORKER:",
+      "KVAULT_DRAIN_MS",
+      "KVAULT_LOG_LEVEL",
+      "KVAULT_CACHE_DIR",
+      "KVAULT_DECODE_WORKERS",
+    ]) {
+      expect(problems).toContain(name);
+    }
+  });
+
+  test.each(["", "host", "host:", "host:123456", "unix:relative", "a:1,,b:2"])("refuses the worker list %j", (list) => {
+    expect(() => readConfig({ ...REQUIRED, KVAULT_DECODE_WORKERS: list })).toThrow("KVAULT_DECODE_WORKERS");
+  });
+});

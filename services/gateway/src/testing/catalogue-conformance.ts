@@ -1,0 +1,219 @@
+/**
+ * What every catalogue must satisfy. Checks are plain functions, so that they run under any test
+ * runner and against a broken catalogue to prove that they would notice.
+ *
+ * @module
+ */
+import assert from "node:assert/strict";
+import { KvaultError } from "@kvault/core";
+import { collect } from "@kvault/core/testing";
+import { CompressionReportSchema, create, ProgressSchema } from "@kvault/rpc";
+import type { ContextCatalogue, ContextRecord, ContextState, ListPosition } from "../catalogue/context-catalogue.ts";
+
+export interface ConformanceCheck {
+  readonly name: string;
+  run(): Promise<void>;
+}
+
+export const CREATING: ContextState = { type: "creating", progress: create(ProgressSchema, {}) };
+export const ACTIVE: ContextState = { type: "active", report: create(CompressionReportSchema, { keptPairs: 3n }) };
+export const FAILED: ContextState = { type: "failed", error: new KvaultError("TOKEN_LIMIT", "Cannot build: too long") };
+
+/** No check waits for anything longer than this. */
+const PATIENCE_MS = 2_000;
+
+/** Every state, to try every arrow. */
+const STATES: readonly ContextState[] = [CREATING, ACTIVE, FAILED, { type: "expired" }, { type: "deleting" }];
+
+/** The allowed arrows, written out again: the contract's picture. */
+const ALLOWED: readonly string[] = [
+  "creating creating",
+  "creating active",
+  "creating failed",
+  "creating deleting",
+  "active failed",
+  "active expired",
+  "active deleting",
+  "failed expired",
+  "failed deleting",
+  "expired deleting",
+  "deleting deleting",
+];
+
+/** A record with a valid id made from `n`. */
+export function recordOf(n: number, more: Partial<ContextRecord> = {}): ContextRecord {
+  return {
+    id: `c${n.toString(16).padStart(32, "0")}`,
+    digest: n.toString(16).padStart(64, "0"),
+    model: "m",
+    spec: "s",
+    displayName: "",
+    labels: {},
+    createTimeMs: 1_000,
+    expireTimeMs: 0,
+    buildId: `build-${n}`,
+    state: CREATING,
+    ...more,
+  };
+}
+
+export function catalogueConformance(open: () => Promise<ContextCatalogue>): ConformanceCheck[] {
+  const check = (name: string, body: (catalogue: ContextCatalogue) => Promise<void>): ConformanceCheck => ({
+    name,
+    run: async () => {
+      const catalogue = await open();
+      try {
+        await patiently(body(catalogue), name);
+      } finally {
+        await catalogue.close();
+      }
+    },
+  });
+
+  /** A record that is in `state`, put there by allowed arrows. */
+  const inState = async (catalogue: ContextCatalogue, state: ContextState, n = 1): Promise<ContextRecord> => {
+    const record = recordOf(n);
+    await catalogue.begin(record);
+    if (state.type === "expired") await catalogue.change(record, ACTIVE);
+    if (state.type !== "creating") assert.equal(await catalogue.change(record, state), true);
+    return record;
+  };
+
+  return [
+    check("begin() creates once: of many at once one gets created, all get the same record", async (catalogue) => {
+      const results = await Promise.all(Array.from({ length: 20 }, (_, i) => catalogue.begin(recordOf(1, { buildId: `b${i}` }))));
+      const winners = results.filter(({ created }) => created);
+      assert.equal(winners.length, 1);
+      assert.deepEqual(new Set(results.map(({ record }) => record.buildId)), new Set([winners[0]?.record.buildId]));
+    }),
+
+    check("begin() starts over what failed or expired, and nothing else", async (catalogue) => {
+      for (const [n, state] of STATES.entries()) {
+        await inState(catalogue, state, n);
+        const { created, startedOver } = await catalogue.begin(recordOf(n, { buildId: "again" }));
+        const expected = state.type === "failed" || state.type === "expired";
+        assert.deepEqual([state.type, created, startedOver], [state.type, expected, expected]);
+        assert.equal((await catalogue.get(recordOf(n).id))?.buildId, expected ? "again" : `build-${n}`);
+      }
+    }),
+
+    check("change() takes the allowed arrows and refuses the others", async (catalogue) => {
+      let n = 0;
+      for (const from of STATES) {
+        for (const to of STATES) {
+          const record = await inState(catalogue, from, ++n);
+          const arrow = `${from.type} ${to.type}`;
+          assert.equal(await catalogue.change(record, to), ALLOWED.includes(arrow), arrow);
+          assert.equal((await catalogue.get(record.id))?.state.type, ALLOWED.includes(arrow) ? to.type : from.type, arrow);
+        }
+      }
+    }),
+
+    check("news of an earlier start change nothing", async (catalogue) => {
+      const old = await inState(catalogue, FAILED);
+      await catalogue.begin(recordOf(1, { buildId: "new" }));
+      assert.equal(await catalogue.change(old, ACTIVE), false);
+      assert.equal(await catalogue.remove(old), false);
+      assert.deepEqual((await catalogue.get(old.id))?.state.type, "creating");
+    }),
+
+    check("change() and remove() of what is not there do nothing", async (catalogue) => {
+      assert.equal(await catalogue.change(recordOf(9), ACTIVE), false);
+      assert.equal(await catalogue.remove(recordOf(9)), false);
+      assert.equal(await catalogue.get(recordOf(9).id), undefined);
+    }),
+
+    check("list() pages through all in order of time, then id, without the expired", async (catalogue) => {
+      const times = [5, 3, 3, 9, 1, 3];
+      for (const [n, createTimeMs] of times.entries()) await catalogue.begin(recordOf(n, { createTimeMs }));
+      const gone = recordOf(times.length, { createTimeMs: 2 });
+      await catalogue.begin(gone);
+      await catalogue.change(gone, ACTIVE);
+      await catalogue.change(gone, { type: "expired" });
+      const seen: string[] = [];
+      let after: ListPosition | undefined;
+      for (;;) {
+        const page = await catalogue.list({ limit: 2, ...(after === undefined ? {} : { after }) });
+        assert.ok(page.length <= 2);
+        assert.ok(seen.length <= times.length, "a record came twice");
+        seen.push(...page.map(({ id }) => id));
+        after = page.at(-1);
+        if (after === undefined) break;
+      }
+      assert.deepEqual(
+        seen,
+        [4, 1, 2, 5, 0, 3].map((n) => recordOf(n).id),
+      );
+    }),
+
+    check("watch() gives the record now, every change to one that keeps up, and ends with the removal", async (catalogue) => {
+      const record = await inState(catalogue, CREATING);
+      const watch = catalogue.watch(record.id)[Symbol.asyncIterator]();
+      assert.equal((await watch.next()).value?.state.type, "creating");
+      for (const state of [ACTIVE, { type: "deleting" } as const]) {
+        await catalogue.change(record, state);
+        assert.equal((await watch.next()).value?.state.type, state.type);
+      }
+      await catalogue.remove(record);
+      assert.equal((await watch.next()).done, true);
+    }),
+
+    check("watch() gives a slow reader the newest only", async (catalogue) => {
+      const record = await inState(catalogue, CREATING);
+      const watch = catalogue.watch(record.id)[Symbol.asyncIterator]();
+      await watch.next();
+      for (let done = 1; done <= 1_000; done++) {
+        await catalogue.change(record, { type: "creating", progress: create(ProgressSchema, { done, total: 1_000 }) });
+      }
+      const { value } = await watch.next();
+      assert.equal(value?.state.type === "creating" && value.state.progress.done, 1_000);
+    }),
+
+    check("watch() of nothing ends at once, of a signal when it aborts, of all at close()", async (catalogue) => {
+      assert.deepEqual(await collect(catalogue.watch("c0")), []);
+      const record = await inState(catalogue, CREATING);
+      const controller = new AbortController();
+      const signalled = catalogue.watch(record.id, { signal: controller.signal })[Symbol.asyncIterator]();
+      const other = catalogue.watch(record.id)[Symbol.asyncIterator]();
+      await signalled.next();
+      await other.next();
+      const rejected = assert.rejects(signalled.next());
+      controller.abort();
+      await rejected;
+      const last = other.next();
+      await catalogue.close();
+      assert.equal((await last).done, true);
+    }),
+
+    check("due() names what is over and past its time, once it is", async (catalogue) => {
+      const cases: readonly [ContextState, number, boolean][] = [
+        [ACTIVE, 100, true],
+        [ACTIVE, 101, false],
+        [ACTIVE, 0, false],
+        [FAILED, 100, true],
+        [CREATING, 50, false],
+      ];
+      for (const [n, [state, expireTimeMs]] of cases.entries()) {
+        const record = recordOf(n, { expireTimeMs });
+        await catalogue.begin(record);
+        if (state.type !== "creating") await catalogue.change(record, state);
+      }
+      const due = (await catalogue.due(100)).map(({ id }) => id).sort();
+      assert.deepEqual(
+        due,
+        cases.flatMap(([, , expected], n) => (expected ? [recordOf(n).id] : [])),
+      );
+    }),
+  ];
+}
+
+async function patiently<T>(work: Promise<T>, name: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new assert.AssertionError({ message: `"${name}" was not done in ${PATIENCE_MS} ms` })),
+      PATIENCE_MS,
+    );
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
