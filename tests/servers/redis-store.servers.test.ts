@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { ErrorCode } from "@kvault/core";
 import { isKvaultError } from "@kvault/core";
-import { type BlobStore, openStore } from "@kvault/kvstore";
+import { type BlobStore, openMemoryStore, openStore, openTieredStore } from "@kvault/kvstore";
 import { blobStoreConformance } from "@kvault/kvstore/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { redisCommand, startRedis } from "./redis-server.ts";
@@ -29,6 +29,19 @@ blobStoreConformance("redis", {
   },
   openAgain: () => openStore(urlOf(redis)),
 });
+
+blobStoreConformance("redis behind tiers", {
+  open: async () => {
+    freshPrefix();
+    return behindTiers(await openStore(urlOf(redis)));
+  },
+  openAgain: async () => behindTiers(await openStore(urlOf(redis))),
+});
+
+async function behindTiers(remote: BlobStore): Promise<BlobStore> {
+  const tiers = [{ name: "memory", store: openMemoryStore(), capacityBytes: 64 * MIB, checkOnRead: false }];
+  return openTieredStore({ tiers, remote });
+}
 
 async function refusal(promise: Promise<unknown>): Promise<ErrorCode | "none"> {
   return promise.then(
