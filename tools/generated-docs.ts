@@ -7,6 +7,7 @@ import { describeMethods, type PartDescription } from "@kvault/compression";
 import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
 import { cliReference } from "./cli-reference.ts";
+import { configReference } from "./config-reference.ts";
 
 type Generator = () => string | Promise<string>;
 
@@ -18,6 +19,7 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   allocators: () => partTable(describeMethods().allocators),
   selectors: () => partTable(describeMethods().selectors),
   cli: cliReference,
+  config: configReference,
   codecs: () => partTable(describeMethods().codecs),
 };
 

@@ -18,9 +18,9 @@ database = ProtoReflectionDescriptorDatabase(channel)
 pool = descriptor_pool.DescriptorPool(database)
 
 
-def message(name, **fields):
+def message(type_name, **fields):
     """A message of the named type."""
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))(**fields)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(type_name))(**fields)
 
 
 def call(method, request):

@@ -1,11 +1,11 @@
 import { existsSync, readdirSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, type FileHandle, mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { ErrorCode } from "@kvault/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Api, ask, type CreateRequest, connect, createRequest, refusal } from "./support/api.ts";
-import { kvault, type RunningProcess, start } from "./support/kvault.ts";
+import { kvault, type RunningProcess, SMALL_MODEL, start } from "./support/kvault.ts";
 import { LETTER, OPTICKS } from "./support/texts.ts";
 
 interface BadRequest {
@@ -31,22 +31,28 @@ const BAD_REQUESTS: readonly BadRequest[] = [
     code: "SPEC_INVALID",
   },
   {
+    what: "a keep ratio of 0",
+    request: createRequest(LETTER, { compression: { spec: "kvzip", keepRatio: 0 } }),
+    code: "INVALID_ARGUMENT",
+    field: "keep_ratio",
+  },
+  {
     what: "a keep ratio of 1.5",
     request: createRequest(LETTER, { compression: { spec: "kvzip", keepRatio: 1.5 } }),
     code: "INVALID_ARGUMENT",
-    field: "compression.keep_ratio",
+    field: "keep_ratio",
   },
   {
     what: "a negative keep ratio",
     request: createRequest(LETTER, { compression: { spec: "kvzip", keepRatio: -0.1 } }),
     code: "INVALID_ARGUMENT",
-    field: "compression.keep_ratio",
+    field: "keep_ratio",
   },
   {
     what: "a keep ratio that is not a number",
     request: createRequest(LETTER, { compression: { spec: "kvzip", keepRatio: Number.NaN } }),
     code: "INVALID_ARGUMENT",
-    field: "compression.keep_ratio",
+    field: "keep_ratio",
   },
   {
     what: "a lifetime under a minute",
@@ -93,12 +99,7 @@ describe("bad input", () => {
 
   test("a context over the model's length is refused with TOKEN_LIMIT and leaves nothing that answers", async () => {
     const long = OPTICKS.repeat(5);
-    const error = await refusal(
-      (async () => {
-        const { submit, untilActive } = await import("./support/api.ts");
-        await untilActive(api, await submit(api, createRequest(long)));
-      })(),
-    );
+    const error = await refusal(build(api, createRequest(long)));
     expect(error.code).toBe("TOKEN_LIMIT");
     const records = join(folder, "store", "v1", "contexts");
     expect(existsSync(records) ? readdirSync(records) : []).toEqual([]);
@@ -121,30 +122,6 @@ describe("bad input", () => {
     const name = await refusal(ask(api, "../../etc/passwd", "What?"));
     expect({ code: name.code, field: name.details["field"] }).toEqual({ code: "INVALID_ARGUMENT", field: "context" });
   });
-
-  test("a truncated weight file is refused with MODEL_CORRUPT, by the command, before it is used", async () => {
-    const cacheDir = join(folder, "cache");
-    const { mkdir } = await import("node:fs/promises");
-    await mkdir(cacheDir);
-    const list = await kvault(["model", "list", "--json", "--cache-dir", cacheDir]);
-    expect(list.code).toBe(0);
-    await writeFile(join(folder, "text.txt"), LETTER);
-    const args = [
-      "ask",
-      "-m",
-      "smollm2-135m",
-      "-f",
-      join(folder, "text.txt"),
-      "-q",
-      "Who?",
-      "--offline",
-      "--cache-dir",
-      cacheDir,
-      "--json",
-    ];
-    const missing = await kvault(args);
-    expect([missing.code, missing.json]).toMatchObject([1, { error: { code: "MODEL_UNAVAILABLE" } }]);
-  });
 });
 
 describe("bad input of the command", () => {
@@ -165,9 +142,54 @@ describe("bad input of the command", () => {
       expect(stderr).toContain(`[${code}]`);
     });
   }
-  test("an unknown option is wrong usage: exit code 2 and a pointer to the help", async () => {
-    const { code, stderr } = await kvault(["ask", "--kep", "0.3"]);
+  test("an unknown option is wrong usage: exit code 2, the nearest option, a pointer to the help", async () => {
+    const { code, stderr } = await kvault(["context", "list", "--limt", "3"]);
     expect(code).toBe(2);
-    expect(stderr).toContain("--keep");
+    expect(stderr).toContain("--limit");
+    expect(stderr).toContain("--help");
+  });
+
+  describe("a damaged weight file", () => {
+    let folder = "";
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), "kvault-e2e-"));
+    });
+    afterAll(() => rm(folder, { recursive: true, force: true }));
+
+    /** `kvault ask --offline` with what `damage` makes of the small model's file. */
+    const askWith = async (damage: (file: FileHandle, bytes: number) => Promise<unknown>) => {
+      const { json } = await kvault(["model", "pull", SMALL_MODEL, "--json"]);
+      const { path } = json as { path: string };
+      const copy = join(folder, basename(path));
+      await copyFile(path, copy);
+      const file = await open(copy, "r+");
+      await damage(file, (await file.stat()).size);
+      await file.close();
+      return kvault(["ask", "-m", SMALL_MODEL, "-f", "README.md", "-q", "Who?", "--offline", "--cache-dir", folder, "--json"]);
+    };
+
+    test("that is truncated is refused with MODEL_CORRUPT, naming both sizes", async () => {
+      const { code, json } = await askWith((file, bytes) => file.truncate(bytes >> 1));
+      expect(code).toBe(1);
+      expect(json).toMatchObject({
+        error: { code: "MODEL_CORRUPT", message: expect.stringMatching(/has \d+ bytes, expected \d+/) },
+      });
+    });
+    test("with one other byte is refused with MODEL_CORRUPT, naming both digests", async () => {
+      const { code, json } = await askWith(async (file, bytes) => {
+        const { buffer } = await file.read(Buffer.alloc(1), 0, 1, bytes >> 1);
+        await file.write(Buffer.of(buffer.readUInt8() ^ 1), 0, 1, bytes >> 1);
+      });
+      expect(code).toBe(1);
+      expect(json).toMatchObject({
+        error: { code: "MODEL_CORRUPT", message: expect.stringMatching(/has sha256 \w+, expected \w+/) },
+      });
+    });
+    test("that is not there is MODEL_UNAVAILABLE offline", async () => {
+      const empty = await mkdtemp(join(folder, "empty-"));
+      const { code, json } = await kvault(["model", "pull", SMALL_MODEL, "--offline", "--cache-dir", empty, "--json"]);
+      expect(code).toBe(1);
+      expect(json).toMatchObject({ error: { code: "MODEL_UNAVAILABLE" } });
+    });
   });
 });

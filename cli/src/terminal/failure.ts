@@ -27,8 +27,6 @@ const NEXT_STEP: Partial<Readonly<Record<ErrorCode, string>>> = {
   INCOMPATIBLE_MODEL: "The context was made with another model: create it again with this one.",
   INCOMPATIBLE_FORMAT: "The context was made by another version of kvault: create it again with this one.",
   MODEL_NOT_FOUND: "See the models with `kvault model list`.",
-  MODEL_UNAVAILABLE: "Download it while online with `kvault model pull NAME`.",
-  MODEL_CORRUPT: "Fetch it again with `kvault model pull NAME`.",
   SPEC_INVALID: "See the methods and their parameters with `kvault methods`.",
   METHOD_NOT_FOUND: "See the methods with `kvault methods`.",
   STORE_FULL: "Make room where the store is, or name another place with --data-dir or KVAULT_DATA_DIR.",

@@ -6,7 +6,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
+import { openChannel } from "@kvault/rpc";
 
 const ROOT: string = fileURLToPath(new URL("../../..", import.meta.url));
 const BIN: string = fileURLToPath(new URL("../../../cli/bin/kvault.js", import.meta.url));
@@ -84,24 +86,47 @@ export async function start(
   prefix: readonly string[] = [],
 ): Promise<RunningProcess> {
   const child = launch(args, env, prefix);
-  const exited = once(child, "exit") as Promise<[number | null]>;
   let stdout = "";
+  const firstLine = new Promise<Record<string, unknown>>((resolve) => {
+    child.stdout?.on("data", (data: Buffer) => {
+      stdout += data.toString();
+      const end = stdout.indexOf("\n");
+      if (end >= 0) resolve(JSON.parse(stdout.slice(0, end)) as Record<string, unknown>);
+    });
+  });
+  return whenReady(child, args, () => firstLine);
+}
+
+/** Starts a service; resolves when `address` takes connections. */
+export function startService(name: string, env: Environment, address: string): Promise<RunningProcess> {
+  return whenReady(launch([name], env), [name], async () => {
+    const channel = openChannel(address);
+    try {
+      await channel.whenReady(READY_MS);
+      return { address };
+    } finally {
+      channel.close();
+    }
+  });
+}
+
+async function whenReady(
+  child: ChildProcess,
+  args: readonly string[],
+  isReady: () => Promise<Readonly<Record<string, unknown>>>,
+): Promise<RunningProcess> {
+  const exited = once(child, "exit") as Promise<[number | null]>;
   let stderr = "";
   child.stderr?.on("data", (data: Buffer) => {
     stderr += data.toString();
   });
-  const ready = await new Promise<Record<string, unknown>>((resolve, reject) => {
-    const fail = (reason: string): void => reject(new Error(`kvault ${args.join(" ")}: ${reason}\n${stdout}${stderr}`));
-    const timer = setTimeout(() => fail(`not ready in ${READY_MS} ms`), READY_MS);
+  let timer: NodeJS.Timeout | undefined;
+  const ready = await new Promise<Readonly<Record<string, unknown>>>((resolve, reject) => {
+    const fail = (reason: string): void => reject(new Error(`kvault ${args.join(" ")}: ${reason}\n${stderr}`));
+    timer = setTimeout(() => fail(`not ready in ${READY_MS} ms`), READY_MS);
     child.once("exit", (code) => fail(`ended with ${code}`));
-    child.stdout?.on("data", (data: Buffer) => {
-      stdout += data.toString();
-      const line = stdout.split("\n").find((each) => each.startsWith("{"));
-      if (line === undefined || !stdout.includes("\n")) return;
-      clearTimeout(timer);
-      resolve(JSON.parse(line) as Record<string, unknown>);
-    });
-  });
+    isReady().then(resolve, reject);
+  }).finally(() => clearTimeout(timer));
   const pid = child.pid ?? -1;
   return {
     pid,
@@ -112,9 +137,9 @@ export async function start(
     async stop() {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       child.kill("SIGTERM");
-      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
+      const killing = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
       const [code] = await exited;
-      clearTimeout(timer);
+      clearTimeout(killing);
       return code;
     },
   };
@@ -140,7 +165,6 @@ function parentOf(pid: number): number | undefined {
 
 /** A free TCP port of the loopback interface; somebody else may take it before it is used. */
 export async function freePort(): Promise<number> {
-  const { createServer } = await import("node:net");
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

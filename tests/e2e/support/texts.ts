@@ -5,8 +5,11 @@
  */
 import { readFileSync } from "node:fs";
 
-/** About 1,800 tokens of Newton: several chunks of reading. */
+/** About 2,600 tokens of Newton. */
 export const OPTICKS: string = readFileSync(new URL("../../../cli/assets/opticks.txt", import.meta.url), "utf8");
+
+/** About 1,100 tokens: three chunks of reading. */
+export const SOME_OPTICKS: string = OPTICKS.slice(0, 4400);
 
 /** About 130 tokens: built in about a second. */
 export const LETTER = `Dear Margaret, the boat will be ready on the ninth of May. Old Tobias painted it green last week,
