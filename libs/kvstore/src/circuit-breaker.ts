@@ -111,7 +111,10 @@ class CircuitBreaker implements BlobStore {
   #admit(what: string): void {
     if (this.#state === "closed") return;
     const waitMs = Math.ceil(this.#openUntilMs - this.#options.now());
-    if (this.#state === "open" && waitMs <= 0) return this.#become("half-open");
+    if (this.#state === "open" && waitMs <= 0) {
+      this.#become("half-open");
+      return;
+    }
     const until = this.#state === "open" ? `tried again in ${waitMs} ms` : "being tried";
     const details = { breaker: this.#state, retryAfterMs: Math.max(0, waitMs) };
     throw new KvaultError("STORE_UNAVAILABLE", `Cannot ${what}: the store did not answer of late and is ${until}`, { details });
