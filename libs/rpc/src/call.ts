@@ -32,7 +32,7 @@ export interface ServerCall {
 }
 
 /** Kept back from a deadline at every hop, so that the typed error still travels home in time. */
-export const HOP_BUDGET_MS = 50;
+const HOP_BUDGET_MS = 50;
 
 /** Options for a call made on behalf of `call`: same signal and request id, the deadline one hop earlier. */
 export function onward(call: ServerCall): CallOptions {

@@ -19,14 +19,14 @@ import { fromGrpcError } from "./status.ts";
 
 export interface CallOptions {
   readonly signal?: AbortSignal;
-  /** Milliseconds since the epoch. Without one a call with a single reply gets {@link DEFAULT_UNARY_MS} and a stream none. */
+  /** Milliseconds since the epoch. Without one a call with a single reply gets 60 s and a stream none. */
   readonly deadlineMs?: number;
   /** Sent as `x-request-id`. */
   readonly requestId?: string;
 }
 
 /** Time for a call with a single reply whose caller set no deadline. */
-export const DEFAULT_UNARY_MS = 60_000;
+const DEFAULT_UNARY_MS = 60_000;
 
 type MethodOf<M> = M extends { methodKind: infer K; input: infer I extends DescMessage; output: infer O extends DescMessage }
   ? K extends "unary"

@@ -13,9 +13,6 @@ import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 /** What callers may write where a message of type `T` is sent: the message or its plain fields. */
 export type Sendable<T extends DescMessage> = MessageInitShape<T>;
 
-/** The four shapes of a call, by the descriptor's `methodKind`. */
-export type MethodKind = DescMethod["methodKind"];
-
 /** Path, shape and (de)serialisers of one method. */
 export function methodDefinition<I extends DescMessage, O extends DescMessage>(
   method: DescMethod & { input: I; output: O },

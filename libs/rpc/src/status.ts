@@ -19,7 +19,7 @@ import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema 
 import { type Status, StatusSchema } from "#gen/google/rpc/status_pb.js";
 
 /** `ErrorInfo.domain` of everything we report. */
-export const ERROR_DOMAIN = "kvault";
+const ERROR_DOMAIN = "kvault";
 
 /** Longest message sent, characters. Headers of one response share 64 KiB. */
 const MAX_MESSAGE_CHARS = 2048;

@@ -8,7 +8,7 @@ import { KvaultError, unknownVariables } from "@kvault/core";
 import { z } from "zod";
 
 const addresses = z
-  .string()
+  .string("not set")
   .transform((list) => list.split(",").map((address) => address.trim()))
   .pipe(
     z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")).min(1),
@@ -20,9 +20,9 @@ const schema = z.object({
   /** Where to listen: `host:port` or `unix:/path`. */
   KVAULT_GATEWAY_ADDRESS: z.string().min(1).default("127.0.0.1:7717"),
   /** Where records live, e.g. `file:/var/lib/kvault`. The workers' must be the same. */
-  KVAULT_STORE_URL: z.string().min(1),
+  KVAULT_STORE_URL: z.string("not set").min(1),
   /** Folder of model files. The gateway only looks whether they are there. */
-  KVAULT_CACHE_DIR: z.string().min(1),
+  KVAULT_CACHE_DIR: z.string("not set").min(1),
   /** Queue of builds. */
   KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
   /** Prefill workers, comma-separated. */

@@ -29,7 +29,7 @@ export function contextName(id: string): string {
   return `contexts/${id}`;
 }
 
-export function operationName(id: string): string {
+function operationName(id: string): string {
   return `operations/${id}`;
 }
 

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { setMaxListeners } from "node:events";
 import { invalidArgument, toKvaultError } from "@kvault/core";
 import {
   type MessageInitShape,
@@ -35,6 +36,7 @@ export const queryBatch = (deps: GatewayDeps) =>
 
     const leaving = new AbortController();
     const each: ServerCall = { ...call, signal: AbortSignal.any([call.signal, leaving.signal]) };
+    setMaxListeners(0, each.signal);
     try {
       yield* merge(questions.map((question, index) => answer(index, question)));
     } finally {

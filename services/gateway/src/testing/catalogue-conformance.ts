@@ -15,9 +15,9 @@ export interface ConformanceCheck {
   run(): Promise<void>;
 }
 
-export const CREATING: ContextState = { type: "creating", progress: create(ProgressSchema, {}) };
+const CREATING: ContextState = { type: "creating", progress: create(ProgressSchema, {}) };
 export const ACTIVE: ContextState = { type: "active", report: create(CompressionReportSchema, { keptPairs: 3n }) };
-export const FAILED: ContextState = { type: "failed", error: new KvaultError("TOKEN_LIMIT", "Cannot build: too long") };
+const FAILED: ContextState = { type: "failed", error: new KvaultError("TOKEN_LIMIT", "Cannot build: too long") };
 
 /** No check waits for anything longer than this. */
 const PATIENCE_MS = 2_000;

@@ -12,8 +12,8 @@ import {
   type ContextContent as ProtoContent,
 } from "@kvault/rpc";
 
-/** No tokenizer of ours spends a token on more than this many bytes on average over a text: longer ones cannot fit the model. */
-export const MAX_BYTES_PER_TOKEN = 16;
+/** A text with more bytes for each token of the model's reach is refused unread; prose and code take 2 to 5. */
+const MAX_BYTES_PER_TOKEN = 16;
 /** Most messages of a conversation. */
 const MAX_MESSAGES = 1_000;
 
@@ -74,7 +74,7 @@ export function checkBytes(bytes: number, maxTokens: number): void {
   if (bytes <= limit) return;
   throw new KvaultError(
     "TOKEN_LIMIT",
-    `Cannot make a context of ${bytes} bytes: over ${limit}, more than ${maxTokens} tokens can hold`,
+    `Cannot make a context of ${bytes} bytes: at most ${limit}, ${MAX_BYTES_PER_TOKEN} for each of the model's ${maxTokens} tokens`,
     {
       details: { field: "content", bytes, limitBytes: limit, maxTokens },
     },

@@ -6,18 +6,10 @@
  *
  * @module
  */
-import {
-  type Channel,
-  type Client,
-  createClient,
-  INTERNAL_MESSAGE_BYTES,
-  openChannel,
-  type StatusResponse,
-  Workers,
-} from "@kvault/rpc";
+import { type Channel, type Client, createClient, INTERNAL_MESSAGE_BYTES, openChannel, Workers } from "@kvault/rpc";
 
-export const BEAT_INTERVAL_MS = 5_000;
-export const LEASE_MS = 15_000;
+const BEAT_INTERVAL_MS = 5_000;
+const LEASE_MS = 15_000;
 /** A worker that takes longer for a Status misses the beat. */
 const BEAT_TIMEOUT_MS = 3_000;
 
@@ -27,7 +19,6 @@ export class WorkerLink {
   readonly #channel: Channel;
   #leaseEndMs = 0;
   #beating: Promise<void> | undefined;
-  #status: StatusResponse | undefined;
 
   constructor(address: string) {
     this.address = address;
@@ -39,18 +30,12 @@ export class WorkerLink {
     return Date.now() < this.#leaseEndMs;
   }
 
-  /** What it last said of itself. */
-  get status(): StatusResponse | undefined {
-    return this.#status;
-  }
-
   /** Asks for its Status and renews the lease on an answer. Never rejects; joins a beat under way. */
   beat(): Promise<void> {
     this.#beating ??= this.client
       .status({}, { deadlineMs: Date.now() + BEAT_TIMEOUT_MS })
       .then(
-        (status) => {
-          this.#status = status;
+        () => {
           this.#leaseEndMs = Date.now() + LEASE_MS;
         },
         () => undefined,
