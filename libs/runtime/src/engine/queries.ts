@@ -62,6 +62,7 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
       source.type === "stored"
         ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal)
         : await askInline(deps, runner, source.content, signal);
+    await runner.prepareSteps();
     const { resident, contextTokens, cache } = asked;
     const loadMs = nowMs() - startMs;
     const room = runner.config.maxTokens - resident.nextPosition - questionIds.length;

@@ -3,35 +3,14 @@
  *
  * @module
  */
-import { resolveSpec } from "@kvault/compression";
-import { contentSha256, contextDigest, contextIdOf, RECORD_FORMAT_VERSION } from "@kvault/kvstore";
 import type { BuildRequest, LoadRequest, QueryRequest } from "../engine/types.ts";
 import { GREEDY } from "../sampling/sampler.ts";
+import { buildRequest } from "./build-request.ts";
 import { TOY_IDENTITY } from "./toy-runner.ts";
 
 /** A request to build `text`; `none` keeps every pair. */
 export function toyBuild(text: string, spec = "none", model = "toy"): BuildRequest {
-  const content = { text };
-  const identity = {
-    ...TOY_IDENTITY,
-    contentSha256: contentSha256(content),
-    spec: resolveSpec(spec).spec,
-    formatVersion: RECORD_FORMAT_VERSION,
-    tenantSalt: "",
-  };
-  const digest = contextDigest(identity);
-  return {
-    contextId: contextIdOf(digest),
-    digest,
-    model,
-    content,
-    contentSha256: identity.contentSha256,
-    spec: identity.spec,
-    displayName: "a toy",
-    labels: {},
-    createTimeMs: 1_700_000_000_000,
-    expireTimeMs: 0,
-  };
+  return buildRequest(model, TOY_IDENTITY, text, spec);
 }
 
 /** The request to load what `build` made. */

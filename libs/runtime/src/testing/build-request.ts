@@ -1,0 +1,38 @@
+/**
+ * Requests to build a context with a catalogue model, as a gateway would make them.
+ *
+ * @module
+ */
+import { resolveSpec } from "@kvault/compression";
+import { contentSha256, contextDigest, contextIdOf, RECORD_FORMAT_VERSION } from "@kvault/kvstore";
+import type { ModelIdentity } from "@kvault/model";
+import type { BuildRequest } from "../engine/types.ts";
+
+/** A complete and right request to build `text` with `model`, whose identity is `identity`. */
+export function buildRequest(model: string, identity: ModelIdentity, text: string, spec: string): BuildRequest {
+  const content = { text };
+  const { weightsSha256, tokenizerSha256, templateSha256, rope } = identity;
+  const full = {
+    weightsSha256,
+    tokenizerSha256,
+    templateSha256,
+    rope,
+    contentSha256: contentSha256(content),
+    spec: resolveSpec(spec).spec,
+    formatVersion: RECORD_FORMAT_VERSION,
+    tenantSalt: "",
+  };
+  const digest = contextDigest(full);
+  return {
+    contextId: contextIdOf(digest),
+    digest,
+    model,
+    content,
+    contentSha256: full.contentSha256,
+    spec: full.spec,
+    displayName: "a test",
+    labels: {},
+    createTimeMs: 1_700_000_000_000,
+    expireTimeMs: 0,
+  };
+}
