@@ -1,9 +1,9 @@
 import { KvaultError } from "@kvault/core";
 import { failureOf, gate } from "@kvault/core/testing";
-import { type BlobStore, openMemoryStore } from "@kvault/kvstore";
+import { type BlobStore, manifestKey, openMemoryStore } from "@kvault/kvstore";
 import { openQueue } from "@kvault/queue";
 import { describe, expect, test } from "vitest";
-import type { BuildQueue } from "../builds/build-job.ts";
+import type { BuildJob, BuildQueue } from "../builds/build-job.ts";
 import { ACTIVE, recordOf } from "../testing/catalogue-conformance.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
 import { findActive, findContext } from "./find-context.ts";
@@ -166,6 +166,34 @@ describe("Remover.sweep()", () => {
     await remover.sweep(1_000 + 24 * HOUR_MS);
     expect(evicted).toHaveLength(before);
     expect((await catalogue.get(record.id))?.buildId).toBe("again");
+  });
+});
+
+describe("Remover.sweep() after the deletion of a build", () => {
+  async function deletedWhileBuilding() {
+    const all = setUp();
+    const record = recordOf(1);
+    await all.catalogue.begin(record);
+    await all.queue.add({} as BuildJob, { key: record.digest });
+    await all.remover.remove(record.id);
+    const late = manifestKey(record.id);
+    await all.store.put(late, Buffer.from("late"));
+    return { ...all, record, late };
+  }
+
+  test("clears away a record that its worker wrote late, but not at once", async () => {
+    const { remover, store, late } = await deletedWhileBuilding();
+    await remover.sweep(Date.now());
+    expect(await store.stat(late)).toBeDefined();
+    await remover.sweep(Date.now() + 10_000);
+    expect(await store.stat(late)).toBeUndefined();
+  });
+
+  test("leaves the record of a context that was created again", async () => {
+    const { catalogue, remover, store, record, late } = await deletedWhileBuilding();
+    await catalogue.begin({ ...record, buildId: "again" });
+    await remover.sweep(Date.now() + 10_000);
+    expect(await store.stat(late)).toBeDefined();
   });
 });
 

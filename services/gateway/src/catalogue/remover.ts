@@ -25,6 +25,9 @@ export interface RemoverDeps {
 /** How long an expired context answers CONTEXT_EXPIRED before it is not known any more. */
 const TOMBSTONE_MS = 24 * 3_600_000;
 
+/** A worker whose build was cancelled may be past the last point where it looks: what it still writes is cleared after this long. */
+const LATE_WRITER_MS = 5_000;
+
 interface Tombstone {
   readonly record: ContextRecord;
   readonly forgetMs: number;
@@ -37,6 +40,8 @@ export class Remover {
   readonly #tails = new Map<string, Promise<void>>();
   readonly #removing = new Map<string, Promise<void>>();
   readonly #tombstones = new Set<Tombstone>();
+  /** Contexts deleted while being built → when to look for a record that came late. */
+  readonly #lateWriters = new Map<string, number>();
 
   constructor(deps: RemoverDeps) {
     this.#deps = deps;
@@ -57,7 +62,10 @@ export class Remover {
     await this.#serially(id, () => this.#clear(id));
   }
 
-  /** Expires what is due at `nowMs`, and forgets what expired long ago. One failure does not stop the others. */
+  /**
+   * Expires what is due at `nowMs`, forgets what expired long ago, and clears away what cancelled
+   * builds wrote after their deletion. One failure does not stop the others.
+   */
   async sweep(nowMs: number): Promise<void> {
     const { catalogue, log } = this.#deps;
     for (const record of await catalogue.due(nowMs)) {
@@ -67,6 +75,20 @@ export class Remover {
       log.info({ contextId: record.id }, "context expired");
     }
     for (const tombstone of this.#tombstones) await this.#tend(tombstone, nowMs);
+    for (const [id, atMs] of this.#lateWriters) if (nowMs >= atMs) await this.#clearLate(id);
+  }
+
+  async #clearLate(id: string): Promise<void> {
+    const { catalogue, log } = this.#deps;
+    try {
+      await this.#serially(id, async () => {
+        // Created anew meanwhile: then the record is wanted.
+        if ((await catalogue.get(id)) === undefined) await this.#clear(id);
+      });
+      this.#lateWriters.delete(id);
+    } catch (error) {
+      log.warn({ contextId: id, err: error }, "late record not cleared away yet");
+    }
   }
 
   async #tend(tombstone: Tombstone, nowMs: number): Promise<void> {
@@ -110,7 +132,8 @@ export class Remover {
     const record = await catalogue.get(id);
     if (record === undefined) return;
     await catalogue.change(record, { type: "deleting" });
-    await queue.cancel(record.digest);
+    const wasBuilding = await queue.cancel(record.digest);
+    if (wasBuilding) this.#lateWriters.set(id, Date.now() + LATE_WRITER_MS);
     await this.#clear(id);
     await catalogue.remove(record);
   }
