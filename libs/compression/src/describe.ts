@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { resolveSpec } from "./plan.ts";
 import { PRESETS, type Preset } from "./presets.ts";
-import { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
+import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 import type { SpecValue } from "./spec.ts";
 import type { PartFactory } from "./types.ts";
 
@@ -29,6 +29,8 @@ export interface MethodsDescription {
   readonly scorers: readonly PartDescription[];
   readonly allocators: readonly PartDescription[];
   readonly selectors: readonly PartDescription[];
+  /** Stage between selector and codec that a spec may leave out. */
+  readonly refits: readonly PartDescription[];
   readonly codecs: readonly PartDescription[];
   /** `spec` is the full text, every default filled in. */
   readonly presets: readonly Preset[];
@@ -40,6 +42,7 @@ export function describeMethods(): MethodsDescription {
     scorers: [...SCORERS.values()].map(describePart),
     allocators: [...ALLOCATORS.values()].map(describePart),
     selectors: [...SELECTORS.values()].map(describePart),
+    refits: [...REFITS.values()].map(describePart),
     codecs: [...CODECS.values()].map(describePart),
     presets: [...PRESETS.values()].map((preset) => ({ ...preset, spec: resolveSpec(preset.spec).spec })),
   };

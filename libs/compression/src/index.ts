@@ -1,5 +1,5 @@
 /**
- * Compression of KV caches: scorer | allocator | selector | codec, composed by a spec string.
+ * Compression of KV caches: scorer | allocator | selector | (refit) | codec, composed by a spec string.
  *
  * @module
  */
@@ -8,7 +8,9 @@ export * from "./part.ts";
 export * from "./pipeline.ts";
 export * from "./plan.ts";
 export { PRESETS, type Preset } from "./presets.ts";
-export { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
+export { type MatMul, plainMatMul } from "./refit/mat-mul.ts";
+export { type QuerySample, sampleQueries } from "./refit/sample-queries.ts";
+export { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 export { planRepeat, type RepeatChunk, type RepeatInput } from "./scorers/kvzip.ts";
 export * from "./spec.ts";
 export * from "./types.ts";

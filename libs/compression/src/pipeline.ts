@@ -1,5 +1,5 @@
 /**
- * score → allocate → select: the only file that knows the order.
+ * score → allocate → select → refit: the only file that knows the order.
  *
  * Counts. `totalPairs = L·K·S`. The prefix is kept in every head; the rest is ranked:
  * `rankedPairs = L·K·(S - prefix)`, of which exactly `keepRatio · rankedPairs`, rounded half
@@ -13,8 +13,9 @@
  */
 import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape, type RaggedLayerKv } from "@kvault/core";
 import type { CompressionPlan } from "./plan.ts";
+import { type MatMul, plainMatMul } from "./refit/mat-mul.ts";
 import { roundHalfEven } from "./round-half-even.ts";
-import type { ModelProfile, ScorerLayer, ScoreSet } from "./types.ts";
+import type { ModelProfile, Refit, ScorerLayer, ScoreSet } from "./types.ts";
 
 /** A context to select from; `layer(l)` is called once per layer, ascending, and its arrays may be reused after. */
 export interface ScoreSource extends KvShape {
@@ -121,6 +122,17 @@ export function keepRows(selection: Selection, layer: number, dense: DenseLayerK
   }
   if (position_n.length < numKvHeads * seqLen) return gatherRagged(dense, offset, position_n);
   return { numKvHeads, headDim, offset, position_n, key_nD: key_KSD, value_nD: value_KSD };
+}
+
+/** Kept pairs of a dense layer with values refitted to sampled queries `[kvHead, m, headDim]`; the rest is shared with `kept`. */
+export async function refitRows(
+  refit: Refit,
+  dense: DenseLayerKv,
+  kept: RaggedLayerKv,
+  query_KMD: Float32Array,
+  matMul: MatMul = plainMatMul,
+): Promise<RaggedLayerKv> {
+  return { ...kept, value_nD: await refit.refitValues({ dense, kept, query_KMD }, matMul) };
 }
 
 /** A selection in numbers. */

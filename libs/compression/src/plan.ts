@@ -5,9 +5,9 @@
  */
 import { invalidArgument, isKvaultError, KvaultError } from "@kvault/core";
 import { PRESETS } from "./presets.ts";
-import { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
+import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 import { type CompressionSpec, didYouMean, parsePart, parseSpec, printPart, printSpec } from "./spec.ts";
-import type { Allocator, Codec, ProfileName, RepeatPass, Scorer, ScorerNeed, Selector } from "./types.ts";
+import type { Allocator, Codec, ProfileName, Refit, RepeatPass, Scorer, ScorerNeed, Selector } from "./types.ts";
 
 /** A compression method ready to run. */
 export interface CompressionPlan {
@@ -30,6 +30,8 @@ export interface CompressionPlan {
   readonly scorer: Scorer;
   readonly allocator: Allocator;
   readonly selector: Selector;
+  /** Absent where values are stored as they are, also where nothing is evicted. */
+  readonly refit?: Refit;
   readonly codec: Codec;
 }
 
@@ -98,6 +100,14 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
       { details: { scorer: spec.scorer.name, keepRatio } },
     );
   }
+  const refit = spec.refit === undefined ? undefined : REFITS.get(spec.refit.name)!.create(spec.refit.params);
+  if (refit !== undefined && refit.queries !== "own" && scorer.repeatPass === undefined) {
+    throw new KvaultError(
+      "SPEC_INVALID",
+      `Cannot refit to ${refit.queries} queries: scorer "${spec.scorer.name}" makes no repeat pass, use queries=own or another scorer`,
+      { details: { scorer: spec.scorer.name, queries: refit.queries } },
+    );
+  }
   return {
     spec: printSpec(spec),
     codecSpec: printPart(spec.codec),
@@ -110,6 +120,7 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     scorer,
     allocator,
     selector,
+    ...(evicts && refit !== undefined ? { refit } : {}),
     codec: CODECS.get(spec.codec.name)!.create(spec.codec.params),
   };
 }

@@ -14,6 +14,7 @@ import { int4 } from "./codecs/int4.ts";
 import { int8 } from "./codecs/int8.ts";
 import { kivi } from "./codecs/kivi.ts";
 import { preRope } from "./codecs/pre-rope.ts";
+import { refit } from "./refit/refit.ts";
 import { h2o } from "./scorers/h2o.ts";
 import { kvzip } from "./scorers/kvzip.ts";
 import { l2norm } from "./scorers/l2norm.ts";
@@ -23,11 +24,12 @@ import { snapkv } from "./scorers/snapkv.ts";
 import { streamingLlm } from "./scorers/streaming-llm.ts";
 import { tova } from "./scorers/tova.ts";
 import { topK } from "./selectors/top-k.ts";
-import type { AllocatorFactory, CodecFactory, PartFactory, ScorerFactory, SelectorFactory } from "./types.ts";
+import type { AllocatorFactory, CodecFactory, PartFactory, RefitFactory, ScorerFactory, SelectorFactory } from "./types.ts";
 
 export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, snapkv, tova, h2o, l2norm, streamingLlm, random, none);
 export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
+export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
 export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {

@@ -57,7 +57,7 @@ describe("parseSpec()", () => {
     ["", 1, "found the end, expected a name"],
     ["kvzip||top-k|f16", 7, 'found "|", expected a name'],
     ["kvzip|global|top-k", 19, "found 3 of 4 parts"],
-    ["kvzip|global|top-k|f16|f16", 27, "found 5 of 4 parts"],
+    ["kvzip|global|top-k|refit|f16|f16", 33, "found 6 of 4 parts"],
     ["kvzip(chunk=256)", 17, "as in kvzip|global|top-k(keep=0.3)|f16"],
     ["kvzip(chunk|global|top-k|f16", 12, 'expected "=" after "chunk"'],
     ["kvzip(chunk=)|global|top-k|f16", 13, 'expected a number or a word for "chunk"'],

@@ -3,7 +3,7 @@
  *
  *   kvzip(chunk=2000,form=paper)|global|top-k(keep=0.3)|f16
  *
- *   spec  = part "|" part "|" part "|" part        one for each of STAGES, in order
+ *   spec  = part { "|" part }                      one for each of STAGES, in order; refit may be left out
  *   part  = name [ "(" [ arg { "," arg } ] ")" ]
  *   arg   = name "=" ( number | word )              spaces may stand between any two tokens
  *
@@ -15,7 +15,7 @@
  */
 import { KvaultError } from "@kvault/core";
 import { closest, distance } from "fastest-levenshtein";
-import { ALLOCATORS, CODECS, SCORERS, SELECTORS } from "./registry.ts";
+import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 import type { PartFactory } from "./types.ts";
 
 export type SpecValue = number | string | boolean;
@@ -31,16 +31,21 @@ export interface CompressionSpec {
   readonly scorer: PartSpec;
   readonly allocator: PartSpec;
   readonly selector: PartSpec;
+  /** Left out by most methods: values are stored as they are. */
+  readonly refit?: PartSpec;
   readonly codec: PartSpec;
 }
 
 /** Role of each part, in the order of the text. A new stage of the pipeline is one more row. */
-const STAGES = [
+const STAGES: readonly { readonly role: keyof CompressionSpec; readonly table: PartTable; readonly isOptional?: true }[] = [
   { role: "scorer", table: SCORERS },
   { role: "allocator", table: ALLOCATORS },
   { role: "selector", table: SELECTORS },
+  { role: "refit", table: REFITS, isOptional: true },
   { role: "codec", table: CODECS },
-] as const satisfies readonly { readonly role: keyof CompressionSpec; readonly table: PartTable }[];
+];
+
+const REQUIRED = STAGES.filter(({ isOptional }) => !isOptional);
 
 type PartTable = ReadonlyMap<string, PartFactory<unknown>>;
 
@@ -50,19 +55,21 @@ export const MAX_SPEC_CHARS = 2048;
 /** Text → spec with every default filled in. Throws SPEC_INVALID or METHOD_NOT_FOUND naming the token and its place. */
 export function parseSpec(text: string): CompressionSpec {
   const parts = readParts(text);
-  if (parts.length !== STAGES.length) {
-    const shape = STAGES.map(({ role }) => role).join("|");
+  const stages = [STAGES, REQUIRED].find(({ length }) => length === parts.length);
+  if (stages === undefined) {
+    const shape = REQUIRED.map(({ role }) => role).join("|");
     const example = [parts[0].name, "global", "top-k(keep=0.3)", "f16"].join("|");
-    throw invalid(text, `${parts.length} of ${STAGES.length} parts, expected ${shape} as in ${example}`, text.length);
+    throw invalid(text, `${parts.length} of ${REQUIRED.length} parts, expected ${shape} as in ${example}`, text.length);
   }
   const spec: Partial<Record<keyof CompressionSpec, PartSpec>> = {};
-  for (const [i, { role, table }] of STAGES.entries()) spec[role] = checkPart(text, parts[i], role, table);
+  for (const [i, { role, table }] of stages.entries()) spec[role] = checkPart(text, parts[i], role, table);
   return spec as CompressionSpec;
 }
 
 /** The canonical text of `spec`: `parseSpec(printSpec(spec))` equals `spec`. */
 export function printSpec(spec: CompressionSpec): string {
-  return STAGES.map(({ role }) => printPart(spec[role])).join("|");
+  const parts = STAGES.map(({ role }) => spec[role]).filter((part) => part !== undefined);
+  return parts.map(printPart).join("|");
 }
 
 /** Text of one part alone, e.g. the codec a manifest names → that part. */

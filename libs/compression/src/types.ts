@@ -1,7 +1,7 @@
 /**
  * The four axes of a compression method and what flows between them.
  *
- *   scorer → score_LKS → allocator → headBudget_LK → selector → position_n → codec → tensors
+ *   scorer → score_LKS → allocator → headBudget_LK → selector → position_n → (refit →) codec → tensors
  *
  * Each axis is one function over plain arrays; none knows the others. A method of the
  * literature is a choice on every axis, written as a spec string
@@ -14,6 +14,7 @@
  */
 import type { DenseLayerKv, KvShape, NamedTensor, RaggedLayerKv } from "@kvault/core";
 import type { z } from "zod";
+import type { MatMul } from "./refit/mat-mul.ts";
 
 /** What a scorer must be given besides sizes. */
 export type ScorerNeed =
@@ -151,6 +152,24 @@ export interface Selector {
   select(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array;
 }
 
+/** One layer as a refit sees it. */
+export interface RefitLayer {
+  readonly dense: DenseLayerKv;
+  readonly kept: RaggedLayerKv;
+  /** `[kvHead, m, headDim]` sampled post-RoPE queries of each KV head's group (refit/sample-queries.ts). */
+  readonly query_KMD: Float32Array;
+}
+
+/** Changes kept values before they are encoded; keys and positions stay. */
+export interface Refit {
+  /** Whose queries are sampled: the context's, the repeat pass's, or half of each. */
+  readonly queries: "own" | "repeat" | "both";
+  /** Queries to sample per KV head; fewer where there are not so many. */
+  readonly numQueries: number;
+  /** New values `[n, D]` for `layer.kept`, finite; RangeError for arrays of other sizes. */
+  refitValues(layer: RefitLayer, matMul: MatMul): Promise<Float32Array>;
+}
+
 /** What a codec must be given besides the kept pairs, on the layer it encodes. */
 export type CodecNeed =
   /** {@link EncodableLayer.ropeFrequencies}. */
@@ -209,6 +228,7 @@ export interface ScorerFactory extends PartFactory<Scorer> {
 }
 export type AllocatorFactory = PartFactory<Allocator>;
 export type SelectorFactory = PartFactory<Selector>;
+export type RefitFactory = PartFactory<Refit>;
 export type CodecFactory = PartFactory<Codec>;
 
 export type { DenseLayerKv, KvShape, NamedTensor, RaggedLayerKv };
