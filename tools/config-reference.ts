@@ -20,7 +20,9 @@ const SERVICES = ["gateway", "prefill-worker", "decode-worker"] as const;
 /** Variables of one service's `config.ts`, in its order. */
 export function variablesOf(source: string): Variable[] {
   const found: Variable[] = [];
-  for (const match of source.matchAll(/\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*(KVAULT_[A-Z_]+):([\s\S]*?)(?=,\n\s*(?:\/\*\*|\}|KVAULT_))/g)) {
+  for (const match of source.matchAll(
+    /\/\*\*((?:(?!\*\/)[\s\S])*)\*\/\s*(KVAULT_[A-Z_]+):([\s\S]*?)(?=,\n\s*(?:\/\*\*|\}|KVAULT_))/g,
+  )) {
     const [, comment = "", name = "", schema = ""] = match;
     const summary = comment
       .replace(/^\s*\*\s?/gm, " ")
