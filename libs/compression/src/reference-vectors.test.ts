@@ -1,7 +1,7 @@
 /** Agreement with an independent implementation: see tests/fixtures/README.md. */
 import { readFileSync } from "node:fs";
 import { alignedView, decodeF16, decodeSafetensors, type NamedTensor } from "@kvault/core";
-import { toBeAllclose } from "@kvault/core/testing";
+import { spearman, toBeAllclose } from "@kvault/core/testing";
 import { describe, expect, test } from "vitest";
 import { scorerFromSpec } from "./plan.ts";
 import { ALLOCATORS, SELECTORS } from "./registry.ts";
@@ -43,15 +43,37 @@ describe.each(MODELS)("%s", (model) => {
   const prefixTokens = outline.prefix_length;
   const layerOf = (layer: number): ScorerLayer => ({ layer, numLayers, numKvHeads, seqLen, headDim, prefixTokens });
   const perLayer = numKvHeads * seqLen;
+  const kvLayers = [...tensors.keys()]
+    .filter((name) => name.startsWith("keys."))
+    .map((name) => Number(name.slice("keys.".length)));
 
   test("l2norm scores the reference's keys as its knorm does, to half precision of the keys", () => {
-    const names = [...tensors.keys()].filter((name) => name.startsWith("keys."));
-    expect(names).toHaveLength(3);
-    for (const name of names) {
-      const layer = Number(name.slice("keys.".length));
-      const key_KSD = decodeF16(alignedView(tensor(name).data, Uint16Array));
+    expect(kvLayers).toHaveLength(3);
+    for (const layer of kvLayers) {
+      const key_KSD = decodeF16(alignedView(tensor(`keys.${layer}`).data, Uint16Array));
       const expected = f32("score.knorm").subarray(layer * perLayer, (layer + 1) * perLayer);
       expect(scoresOf("l2norm", { ...layerOf(layer), key_KSD })).toBeAllclose(expected, { rtol: 2 ** -11, atol: 1e-6 });
+    }
+  });
+
+  test("keydiff scores the reference's keys as it does, to half precision of the keys", () => {
+    for (const layer of kvLayers) {
+      const key_KSD = decodeF16(alignedView(tensor(`keys.${layer}`).data, Uint16Array));
+      const expected = f32("score.keydiff").subarray(layer * perLayer, (layer + 1) * perLayer);
+      expect(scoresOf("keydiff", { ...layerOf(layer), key_KSD })).toBeAllclose(expected, { rtol: 0, atol: 5e-4 });
+    }
+  });
+
+  test("lagkv ranks the reference's keys and values as it does, but for ties that halves make", () => {
+    for (const layer of kvLayers) {
+      const key_KSD = decodeF16(alignedView(tensor(`keys.${layer}`).data, Uint16Array));
+      const value_KSD = decodeF16(alignedView(tensor(`values.${layer}`).data, Uint16Array));
+      const expected = f32("score.lagkv").subarray(layer * perLayer, (layer + 1) * perLayer);
+      const found = scoresOf("lagkv", { ...layerOf(layer), key_KSD, value_KSD });
+      for (let k = 0; k < numKvHeads; k++) {
+        const row = (scores: Float32Array): Float32Array => scores.subarray(k * seqLen, (k + 1) * seqLen);
+        expect(spearman(row(found), row(expected))).toBeGreaterThan(0.999);
+      }
     }
   });
 

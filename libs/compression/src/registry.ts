@@ -15,18 +15,43 @@ import { int8 } from "./codecs/int8.ts";
 import { kivi } from "./codecs/kivi.ts";
 import { preRope } from "./codecs/pre-rope.ts";
 import { refit } from "./refit/refit.ts";
+import { compresskv } from "./scorers/compresskv.ts";
+import { expectedAttention } from "./scorers/expected-attention.ts";
 import { h2o } from "./scorers/h2o.ts";
+import { keydiff } from "./scorers/keydiff.ts";
+import { kvcompose } from "./scorers/kvcompose.ts";
 import { kvzip } from "./scorers/kvzip.ts";
+import { kvzipHead } from "./scorers/kvzip-head.ts";
 import { l2norm } from "./scorers/l2norm.ts";
+import { lagkv } from "./scorers/lagkv.ts";
 import { none } from "./scorers/none.ts";
+import { rKv } from "./scorers/r-kv.ts";
 import { random } from "./scorers/random.ts";
 import { snapkv } from "./scorers/snapkv.ts";
 import { streamingLlm } from "./scorers/streaming-llm.ts";
+import { surrogate } from "./scorers/surrogate.ts";
 import { tova } from "./scorers/tova.ts";
 import { topK } from "./selectors/top-k.ts";
 import type { AllocatorFactory, CodecFactory, PartFactory, RefitFactory, ScorerFactory, SelectorFactory } from "./types.ts";
 
-export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(kvzip, snapkv, tova, h2o, l2norm, streamingLlm, random, none);
+export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(
+  kvzip,
+  kvzipHead,
+  surrogate,
+  kvcompose,
+  expectedAttention,
+  compresskv,
+  snapkv,
+  tova,
+  h2o,
+  rKv,
+  keydiff,
+  lagkv,
+  l2norm,
+  streamingLlm,
+  random,
+  none,
+);
 export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);

@@ -129,7 +129,7 @@ function randomLayer(rng: Rng, [numKvHeads, seqLen, headDim, prefixTokens]: (typ
     windowAttention_HS: unsigned(numQueryHeads * seqLen),
     queryMean_HD: signed(numQueryHeads * headDim),
     queryCovariance_HDD: unsigned(numQueryHeads * headDim * headDim),
-    ropeFrequencies: Float64Array.from({ length: headDim >> 1 || 1 }, (_, i) => 10_000 ** ((-2 * i) / headDim)),
+    ropeFrequencies: Float64Array.from({ length: headDim >> 1 }, (_, i) => 10_000 ** ((-2 * i) / headDim)),
     surrogate_KS: signed(count),
     profile: {
       "retrieval-heads": unsigned(numLayers * numQueryHeads),
