@@ -376,7 +376,7 @@ class EngineClient implements Engine {
   #diedDuring(what: string, exit: EngineExit): KvaultError {
     const how =
       this.#deathReason ?? (exit.exitSignal === undefined ? `exit code ${exit.exitCode ?? "none"}` : `signal ${exit.exitSignal}`);
-    return new KvaultError("ENGINE_DIED", `Cannot finish ${what}: the engine process ended: ${how}`, {
+    return new KvaultError("ENGINE_DIED", `Cannot finish "${what}": the engine process ended: ${how}`, {
       details: {
         method: what,
         ...(exit.exitCode === undefined ? {} : { exitCode: exit.exitCode }),

@@ -137,6 +137,47 @@ describe("an engine running smollm2-135m", () => {
   });
 });
 
+test("the README's example: build, then ask", async () => {
+  const model = "smollm2-135m";
+  const { context, questions } = readReferenceVectors(model);
+  const question = questions[0] as string;
+  const request = await requestFor(model, context, "kvzip");
+  const cacheDir = dirname(await testModelPath(model));
+  const storeDir = await mkdtemp(join(tmpdir(), "kvault-engine-"));
+  let shown = "";
+  const show = (text: string): void => {
+    shown += text;
+  };
+  // docs:begin example
+  const engine = await openEngine({
+    storeUrl: `file:${storeDir}`,
+    cacheDir,
+    offline: true,
+    numThreads: 2,
+    residentBytes: 2 ** 30,
+    activations: "int8",
+  });
+  const { manifest } = await engine.build(request, {
+    onProgress: ({ phase, done, total }) => show(`${phase} ${done}/${total}\n`),
+  });
+  const { contextId, digest } = manifest;
+  const answer = engine.query({
+    source: { type: "stored", contextId, digest },
+    model,
+    question,
+    sampling: { temperature: 0, topP: 1, topK: 0, seed: 0 },
+    maxTokens: 16,
+    stop: ["\n\n"],
+  });
+  for await (const event of answer) {
+    show(event.type === "delta" ? event.text : ` (${event.timings.ttftMs} ms, ${event.cache.reason})\n`);
+  }
+  await engine.close();
+  // docs:end example
+  await rm(storeDir, { recursive: true });
+  expect(shown).toMatch(/publish 30\/30\n[^]+ms, FIRST_USE\)\n$/);
+});
+
 describe("an engine running qwen2.5-coder-0.5b", () => {
   const model = "qwen2.5-coder-0.5b";
   const { context, questions, expected } = readReferenceVectors(model);
