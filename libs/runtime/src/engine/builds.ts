@@ -36,15 +36,16 @@ import {
   type RecordWriter,
   readManifest,
 } from "@kvault/kvstore";
-import type { ContextPrompt } from "@kvault/model";
+import { type ContextPrompt, type ModelConfig, ropeFrequencies, windowOf } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
 import { yieldToEventLoop } from "../event-loop.ts";
 import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
 import type { ModelCache } from "./models.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { readContext } from "./read-context.ts";
-import { gatherScoreSource, inputsOf, prefillFor, ropeFrequenciesOf } from "./score-source.ts";
+import { gatherScoreSource, inputsOf, prefillFor } from "./score-source.ts";
 import type { BuildPhase, BuildProgress, BuildRequest, BuildResult } from "./types.ts";
+import { withWindows } from "./with-windows.ts";
 
 type BuildClock = PhaseClock<Exclude<keyof BuildSeconds, "queue">>;
 
@@ -88,9 +89,9 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     prefilled = context;
     clock.enter("score");
     const source = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
-    const selection = selectPairs(plan, source);
+    const selection = withWindows(runner.config, selectPairs(plan, source));
     return await withWriter(deps.store, request.contextId, async (writer) => {
-      const layers = await putLayers(writer, context, selection, plan.codec, ropeFrequenciesOf(runner.config), clock, call);
+      const layers = await putLayers(writer, context, selection, plan.codec, runner.config, clock, call);
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
       const manifest = manifestOf(request, identity, plan, runner, prompt, layers, seconds);
@@ -150,7 +151,7 @@ async function putLayers(
   context: PrefilledContext,
   selection: Selection,
   codec: Codec,
-  ropeFrequencies: Float64Array,
+  config: ModelConfig,
   clock: BuildClock,
   { signal, onProgress }: BuildCall,
 ): Promise<LayerManifest[]> {
@@ -169,10 +170,10 @@ async function putLayers(
     throwIfAborted(signal);
     const { numKvHeads, offset, ...rows } = keepRows(selection, layer, context.layer(layer));
     const headLengths = Array.from({ length: numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
-    const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies });
+    const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies: ropeFrequencies(config, layer) });
     onProgress({ phase: "compress", done: layer + 1, total });
     await arrive();
-    travelling = putParts(writer, parts, headLengths, signal);
+    travelling = putParts(writer, parts, headLengths, windowOf(config, layer), signal);
     // Awaited a layer later; a failure before that must not count as unhandled.
     travelling.catch(() => undefined);
   }
@@ -184,9 +185,11 @@ async function putParts(
   writer: RecordWriter,
   parts: readonly Uint8Array[],
   headLengths: readonly number[],
+  windowTokens: number | undefined,
   signal: AbortSignal,
 ): Promise<LayerManifest> {
-  return { parts: await Promise.all(parts.map((bytes) => writer.putPart(bytes, { signal }))), headLengths };
+  const refs = await Promise.all(parts.map((bytes) => writer.putPart(bytes, { signal })));
+  return { parts: refs, headLengths, ...(windowTokens === undefined ? {} : { windowTokens }) };
 }
 
 /** Runs `work` with a writer that leaves nothing behind unless it committed. */

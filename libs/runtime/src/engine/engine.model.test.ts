@@ -175,7 +175,7 @@ test("the README's example: build, then ask", async () => {
   await engine.close();
   // docs:end example
   await rm(storeDir, { recursive: true });
-  expect(shown).toMatch(/publish 30\/30\n[^]+ms, FIRST_USE\)\n$/);
+  expect(shown).toMatch(/publish 30\/30\n.+ms, FIRST_USE\)\n$/s);
 });
 
 describe("an engine running qwen2.5-coder-0.5b", () => {

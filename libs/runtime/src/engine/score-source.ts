@@ -1,12 +1,13 @@
 /**
  * What a scorer is given: gathered while the context is read and in passes after it, each
- * reduced inside its graph. Nothing is gathered that was not asked for.
+ * reduced inside its graph. Nothing is gathered that was not asked for. Scorers, allocators and
+ * selectors see the layers that see the whole context, numbered from 0, and no others.
  *
  * @module
  */
 import type { CompressionPlan, Scorer, ScorerNeed, ScoreSource } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
-import type { ContextPrompt, ModelConfig } from "@kvault/model";
+import { type ContextPrompt, globalLayers, ropeFrequencies } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
 import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
 
@@ -54,16 +55,17 @@ export async function gatherScoreSource(
     windowTokens === undefined
       ? undefined
       : await loop.longWork((options) => runner.windowAttention(context, windowTokens, options), watch);
-  const { numLayers, numKvHeads, headDim, numQueryHeads } = runner.config;
-  const sizes = { numLayers, numKvHeads, headDim, seqLen: context.seqLen, prefixTokens: context.prompt.prefixIds.length };
+  const { numKvHeads, headDim, numQueryHeads } = runner.config;
+  const layers = globalLayers(runner.config);
+  const sizes = { numLayers: layers.length, numKvHeads, headDim, seqLen: context.seqLen, prefixTokens: context.prompt.prefixIds.length };
   const { moments } = context;
-  const ropeFrequencies = moments && ropeFrequenciesOf(runner.config);
   return {
     ...sizes,
-    layer(layer) {
+    layer(index) {
+      const layer = layers[index];
       const dense = needs.has("keys") || needs.has("values") ? context.layer(layer) : undefined;
       return {
-        layer,
+        layer: index,
         ...sizes,
         numQueryHeads,
         ...(dense && needs.has("keys") ? { key_KSD: dense.key_KSD } : {}),
@@ -71,15 +73,10 @@ export async function gatherScoreSource(
         ...(repeatAttention ? { repeatAttention_KS: repeatAttention[layer] } : {}),
         ...(windowAttention ? { windowAttention_HS: windowAttention[layer] } : {}),
         ...(moments ? { queryMean_HD: moments[layer].mean_HD, queryCovariance_HDD: moments[layer].covariance_HDD } : {}),
-        ...(ropeFrequencies ? { ropeFrequencies } : {}),
+        ...(moments ? { ropeFrequencies: ropeFrequencies(runner.config, layer) } : {}),
       };
     },
   };
-}
-
-/** `[headDim / 2]` radians per position of each rotated pair. */
-export function ropeFrequenciesOf({ ropeTheta, headDim }: Pick<ModelConfig, "ropeTheta" | "headDim">): Float64Array {
-  return Float64Array.from({ length: headDim / 2 }, (_, i) => ropeTheta ** ((-2 * i) / headDim));
 }
 
 function notCalibrated(what: string): KvaultError {
