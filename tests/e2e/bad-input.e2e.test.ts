@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { ErrorCode } from "@kvault/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Api, ask, type CreateRequest, connect, createRequest, refusal } from "./support/api.ts";
+import { type Api, ask, build, type CreateRequest, connect, createRequest, refusal } from "./support/api.ts";
 import { kvault, type RunningProcess, SMALL_MODEL, start } from "./support/kvault.ts";
 import { LETTER, OPTICKS } from "./support/texts.ts";
 
