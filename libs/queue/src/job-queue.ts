@@ -26,6 +26,8 @@ export interface QueueAbilities {
 export interface AddOptions {
   /** Names the job; 1 to 128 characters of `a-z 0-9 . _ -`. */
   readonly key: string;
+  /** 0 to 1000; lower runs first, equals in the order they were added. 0. */
+  readonly priority?: number;
 }
 
 export interface AddedJob {
@@ -56,6 +58,8 @@ export type JobEvent<Result, Progress> =
 
 export interface JobQueue<Job, Result, Progress> {
   readonly abilities: QueueAbilities;
+  /** Resolves when the queue can be used; rejects with why not (INVALID_ARGUMENT when it never will). For the start of a service. */
+  ready(): Promise<void>;
   /** NO_CAPACITY when `maxWaiting` jobs wait already; CLOSED after `close`. Job and result must survive JSON. */
   add(job: Job, options: AddOptions): Promise<AddedJob>;
   /** Starts taking jobs, `concurrency` at a time. Once per queue. */
@@ -101,4 +105,12 @@ export function backoffAfter(
 /** RangeError for a key no driver could take. */
 export function checkKey(key: string): void {
   if (!/^[a-z0-9._-]{1,128}$/.test(key)) throw new RangeError(`Cannot add job: key "${key}" is not 1 to 128 of a-z 0-9 . _ -`);
+}
+
+const MAX_PRIORITY = 1_000;
+
+/** RangeError for a priority no driver could take. */
+export function checkPriority(priority: number): void {
+  if (Number.isInteger(priority) && priority >= 0 && priority <= MAX_PRIORITY) return;
+  throw new RangeError(`Cannot add job: priority ${priority} is not a whole number from 0 to ${MAX_PRIORITY}`);
 }

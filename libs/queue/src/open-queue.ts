@@ -4,17 +4,24 @@
  * @module
  */
 import { KvaultError } from "@kvault/core";
+import { BullmqQueue } from "./drivers/bullmq.ts";
 import { LocalQueue } from "./drivers/local.ts";
 import type { JobQueue, QueueOptions } from "./job-queue.ts";
 
-const DRIVERS: ReadonlyMap<
-  string,
-  <Job, Result, Progress>(url: string, options: QueueOptions) => JobQueue<Job, Result, Progress>
-> = new Map([
-  ["local", <Job, Result, Progress>(_url: string, options: QueueOptions) => new LocalQueue<Job, Result, Progress>(options)],
+type OpenDriver = <Job, Result, Progress>(url: string, options: QueueOptions) => JobQueue<Job, Result, Progress>;
+
+const openBullmq: OpenDriver = (url, options) => new BullmqQueue(url, options);
+
+const DRIVERS: ReadonlyMap<string, OpenDriver> = new Map<string, OpenDriver>([
+  ["local", (_url, options) => new LocalQueue(options)],
+  ["redis", openBullmq],
+  ["rediss", openBullmq],
 ]);
 
-/** Opens the queue at `url`: `local:` is in this process. INVALID_ARGUMENT for an unknown scheme. */
+/**
+ * Opens the queue at `url`: `local:` is in this process, `redis://…` (drivers/bullmq-settings.ts)
+ * is shared by many. INVALID_ARGUMENT for an unknown scheme or setting.
+ */
 export function openQueue<Job, Result, Progress>(url: string, options: QueueOptions = {}): JobQueue<Job, Result, Progress> {
   const scheme = url.slice(0, Math.max(0, url.indexOf(":")));
   const open = DRIVERS.get(scheme);

@@ -90,6 +90,6 @@ describe("backoffAfter()", () => {
 describe("openQueue()", () => {
   test("opens local: and refuses other schemes by name", async () => {
     await openQueue("local:").close();
-    expect(() => openQueue("kafka://secret@host")).toThrow('Cannot open queue "kafka:": known are local:');
+    expect(() => openQueue("kafka://secret@host")).toThrow('Cannot open queue "kafka:": known are local:, redis:, rediss:');
   });
 });

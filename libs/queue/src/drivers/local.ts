@@ -9,6 +9,7 @@ import {
   type AddOptions,
   backoffAfter,
   checkKey,
+  checkPriority,
   completeOptions,
   type JobEvent,
   type JobHandler,
@@ -23,6 +24,7 @@ const ABORT_GRACE_MS = 1_000;
 interface Entry<Job, Result, Progress> {
   readonly key: string;
   readonly job: Job;
+  readonly priority: number;
   readonly addedMs: number;
   readonly controller: AbortController;
   readonly watchers: Set<Latest<JobEvent<Result, Progress>>>;
@@ -41,7 +43,7 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
   readonly #entries = new Map<string, Entry<Job, Result, Progress>>();
   /** How the last jobs ended, oldest first. */
   readonly #finished = new Map<string, JobEvent<Result, Progress>>();
-  /** Ready to run, oldest first. */
+  /** Ready to run: by priority, then oldest first. */
   #ready: Entry<Job, Result, Progress>[] = [];
   #handler: JobHandler<Job, Result, Progress> | undefined;
   #concurrency = 0;
@@ -52,8 +54,13 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     this.#options = completeOptions(options);
   }
 
-  async add(job: Job, { key }: AddOptions): Promise<AddedJob> {
+  async ready(): Promise<void> {
+    // There is nothing to reach.
+  }
+
+  async add(job: Job, { key, priority = 0 }: AddOptions): Promise<AddedJob> {
     checkKey(key);
+    checkPriority(priority);
     if (this.#closing !== undefined) throw new KvaultError("CLOSED", `Cannot add job "${key}": the queue is closed`);
     if (this.#entries.has(key)) return { key, added: false };
     const numWaiting = this.#entries.size - this.#numRunning;
@@ -69,6 +76,7 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     const entry: Entry<Job, Result, Progress> = {
       key,
       job,
+      priority,
       addedMs: performance.now(),
       controller: new AbortController(),
       watchers: new Set(),
@@ -80,7 +88,7 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
       state: { type: "waiting", attempt: 1 },
     };
     this.#entries.set(key, entry);
-    this.#ready.push(entry);
+    this.#enqueue(entry);
     this.#pump();
     return { key, added: true };
   }
@@ -141,6 +149,11 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     this.#end(entry, { type: "failed", error: reason });
   }
 
+  #enqueue(entry: Entry<Job, Result, Progress>): void {
+    const behind = this.#ready.findIndex((other) => other.priority > entry.priority);
+    this.#ready.splice(behind === -1 ? this.#ready.length : behind, 0, entry);
+  }
+
   #pump(): void {
     const handler = this.#handler;
     if (handler === undefined) return;
@@ -185,7 +198,7 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     entry.attempt++;
     this.#tell(entry, { type: "waiting", attempt: entry.attempt });
     entry.backoff = setTimeout(() => {
-      this.#ready.push(entry);
+      this.#enqueue(entry);
       this.#pump();
     }, waitMs);
   }

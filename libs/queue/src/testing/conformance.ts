@@ -81,6 +81,22 @@ export function jobQueueConformance(open: OpenTestQueue): ConformanceCheck[] {
       assert.deepEqual(await addAndWatch(queue, "a", 1), { type: "completed", result: "run 2" });
     }),
 
+    check("runs jobs of a lower priority number first, equals in the order they were added", async (queue) => {
+      const order: number[] = [];
+      const priorities = [2, 1, 2, 0, 1, 0];
+      for (const [value, priority] of priorities.entries()) await queue.add({ value }, { key: `job-${value}`, priority });
+      queue.process(
+        async ({ value }) => {
+          order.push(value);
+          return "";
+        },
+        { concurrency: 1 },
+      );
+      await Promise.all(priorities.map((_, i) => lastEvent(queue, `job-${i}`)));
+      assert.deepEqual(order, [3, 5, 1, 4, 0, 2]);
+      await assert.rejects(queue.add({ value: 1 }, { key: "a", priority: -1 }), RangeError);
+    }),
+
     check("runs no more jobs at a time than asked", async (queue) => {
       let running = 0;
       let most = 0;
