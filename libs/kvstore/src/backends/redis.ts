@@ -68,7 +68,8 @@ export async function openRedisStore(url: string): Promise<BlobStore> {
     scripts: REDIS_SCRIPTS,
     lazyConnect: true,
     connectTimeout: Math.min(CONNECT_MS, timeoutMs),
-    socketTimeout: timeoutMs,
+    // A line that is dead without saying so; a caller's own deadline is shorter.
+    socketTimeout: 2 * timeoutMs + 1_000,
     // A call fails, and this store decides whether it is tried again.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
