@@ -64,7 +64,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const prefill = new PrefillPool(options.prefillWorkers);
   const decode = new DecodePool(options.decodeWorkers);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
-  const builder = new Builder({ catalogue, queue, prefill, log, maxQueuedBytes });
+  const builder = new Builder({ catalogue, queue, prefill, decode, log, maxQueuedBytes });
   const remover = new Remover({ catalogue, queue, decode, store, log });
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
   const sweeping = setInterval(() => void remover.sweep(Date.now()), options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS);

@@ -20,6 +20,7 @@ import {
 } from "@kvault/rpc";
 import type { ContextCatalogue, ContextRecord, ContextState } from "../catalogue/context-catalogue.ts";
 import { contentBytes, contentMessage } from "../validation/content.ts";
+import type { DecodePool } from "../workers/decode-pool.ts";
 import type { PrefillPool } from "../workers/prefill-pool.ts";
 import type { BuildJob, BuildQueue } from "./build-job.ts";
 
@@ -27,6 +28,7 @@ export interface BuilderDeps {
   readonly catalogue: ContextCatalogue;
   readonly queue: BuildQueue;
   readonly prefill: PrefillPool;
+  readonly decode: Pick<DecodePool, "warm">;
   readonly log: RpcLogger;
   /** Most bytes of texts waiting or being built. */
   readonly maxQueuedBytes: number;
@@ -94,7 +96,7 @@ export class Builder {
   }
 
   async #follow(record: ContextRecord, key: string): Promise<void> {
-    const { catalogue, queue, log } = this.#deps;
+    const { catalogue, queue, decode, log } = this.#deps;
     const ids = { contextId: record.id, buildId: record.buildId, model: record.model };
     const lost = (cause?: unknown): ContextState => {
       return { type: "failed", error: new KvaultError("INTERNAL", "Cannot tell how the build ended", { cause }) };
@@ -111,7 +113,10 @@ export class Builder {
             if (event.progress !== undefined) await catalogue.change(record, creating(fromJson(ProgressSchema, event.progress)));
             break;
           case "completed":
-            await catalogue.change(record, { type: "active", report: fromJson(CompressionReportSchema, event.result) });
+            if (await catalogue.change(record, { type: "active", report: fromJson(CompressionReportSchema, event.result) })) {
+              // Nobody waits for it: a context that could not be warmed is loaded by its first question.
+              void decode.warm(record);
+            }
             log.info(ids, "context built");
             break;
           case "failed":

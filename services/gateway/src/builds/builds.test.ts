@@ -200,4 +200,32 @@ describe("builds", () => {
     await stack.operations.waitOperation({ name: first.name });
     expect((await stack.contexts.createContext(request("y".repeat(80)))).name).toMatch(/^operations/);
   });
+
+  test("a finished build is loaded by the worker that its questions go to; the operation does not wait for it", async () => {
+    const loading = gate();
+    const finish = gate();
+    const load = async (): Promise<void> => {
+      loading.pass();
+      await finish.passed;
+    };
+    const stack = await startStack({ decode: [{ load }, { load }, { load }] });
+    const name = await created(stack, "Text.");
+    await loading.passed;
+    finish.pass();
+    await collect(stack.inference.query({ source: { case: "context", value: name }, question: "What?" }));
+    const loaded = stack.decode.filter(({ loads }) => loads.length > 0);
+    const asked = stack.decode.filter(({ executes }) => executes.length > 0);
+    expect(loaded).toEqual(asked);
+    expect(loaded[0]?.loads).toMatchObject([{ contextId: idOf(name) }]);
+    expect(loaded[0]?.loads[0]?.digest).toBe(loaded[0]?.executes[0]?.digest);
+  });
+
+  test("a context whose worker cannot load it ahead is ACTIVE all the same", async () => {
+    const load = async (): Promise<void> => {
+      throw new KvaultError("NO_CAPACITY", "Cannot load");
+    };
+    const stack = await startStack({ decode: [{ load }] });
+    const name = await created(stack, "Text.");
+    expect((await stack.contexts.getContext({ name })).state).toBe(Context_State.ACTIVE);
+  });
 });

@@ -9,6 +9,7 @@ import {
   type ExecuteRequest,
   type ExecuteResponseSchema,
   implement,
+  type LoadRequest,
   type MessageInitShape,
   Progress_Phase,
   type RunningServer,
@@ -23,12 +24,14 @@ export type ExecuteEvent = MessageInitShape<typeof ExecuteResponseSchema>;
 export interface WorkerScript {
   build?(request: BuildRequest, call: ServerCall): AsyncIterable<BuildEvent>;
   execute?(request: ExecuteRequest, call: ServerCall): AsyncIterable<ExecuteEvent>;
+  load?(request: LoadRequest, call: ServerCall): Promise<void>;
 }
 
 export interface FakeWorker {
   readonly address: string;
   readonly builds: BuildRequest[];
   readonly executes: ExecuteRequest[];
+  readonly loads: LoadRequest[];
   readonly evicted: string[];
   readonly server: RunningServer;
 }
@@ -57,6 +60,7 @@ export async function* quickAnswer(request: ExecuteRequest): AsyncGenerator<Exec
 export async function startFakeWorker(address: string, script: WorkerScript = {}): Promise<FakeWorker> {
   const builds: BuildRequest[] = [];
   const executes: ExecuteRequest[] = [];
+  const loads: LoadRequest[] = [];
   const evicted: string[] = [];
   const workers = implement(Workers, {
     build: (request, call) => {
@@ -67,7 +71,11 @@ export async function startFakeWorker(address: string, script: WorkerScript = {}
       executes.push(request);
       return (script.execute ?? quickAnswer)(request, call);
     },
-    load: async () => ({}),
+    load: async (request, call) => {
+      loads.push(request);
+      await script.load?.(request, call);
+      return {};
+    },
     evict: async ({ contextId }) => {
       evicted.push(contextId);
       return {};
@@ -75,5 +83,5 @@ export async function startFakeWorker(address: string, script: WorkerScript = {}
     status: async () => ({ incarnation: address }),
   });
   const server = await startServer({ address, services: [workers] });
-  return { address: server.address, builds, executes, evicted, server };
+  return { address: server.address, builds, executes, loads, evicted, server };
 }

@@ -16,9 +16,22 @@ const MAX_RETRIES = 2;
 const RETRY_BASE_MS = 100;
 /** Letting go of a context is best effort: a worker that does not answer holds it until it needs the room. */
 const EVICT_TIMEOUT_MS = 2_000;
+/** Warming is best effort too: a load that takes longer goes on at the worker, nobody waits for it. */
+const WARM_TIMEOUT_MS = 60_000;
+/** Loads ahead of a question under way at once; more are left to the first question. */
+const MAX_WARMING = 16;
+
+/** What a worker needs to make a context resident. */
+export interface WarmTarget {
+  readonly id: string;
+  readonly digest: string;
+  readonly model: string;
+}
 
 export class DecodePool {
   readonly #workers: WorkerSet;
+  /** Loads ahead of a question, by context. */
+  readonly #warming = new Map<string, AbortController>();
 
   constructor(addresses: readonly string[]) {
     this.#workers = new WorkerSet(addresses);
@@ -66,13 +79,34 @@ export class DecodePool {
     }
   }
 
+  /** Asks the context's favourite to load it ahead of the first question. False when that could not be done. */
+  async warm({ id, digest, model }: WarmTarget): Promise<boolean> {
+    if (this.#warming.size >= MAX_WARMING || this.#warming.has(id)) return false;
+    const controller = new AbortController();
+    this.#warming.set(id, controller);
+    try {
+      const link = await this.#choose(id, new Set());
+      await link.client.load(
+        { contextId: id, digest, model },
+        { signal: controller.signal, deadlineMs: Date.now() + WARM_TIMEOUT_MS },
+      );
+      return true;
+    } catch {
+      return false;
+    } finally {
+      this.#warming.delete(id);
+    }
+  }
+
   /** Tells every worker to let go of a context. */
   async evict(contextId: string): Promise<void> {
+    this.#warming.get(contextId)?.abort(new KvaultError("CANCELLED", "Cannot load the context: it is let go"));
     const deadlineMs = Date.now() + EVICT_TIMEOUT_MS;
     await Promise.allSettled(this.#workers.live.map((link) => link.client.evict({ contextId }, { deadlineMs })));
   }
 
   close(): void {
+    for (const controller of this.#warming.values()) controller.abort();
     this.#workers.close();
   }
 
