@@ -117,6 +117,18 @@ describe("a Redis queue over processes", () => {
     expect(await ended).toMatchObject({ type: "failed", error: { code: "ENGINE_DIED" } });
   });
 
+  test("aborts the run of a worker that stood still for so long that another has its job", async () => {
+    const worker = await startWorker(url);
+    await queue.add({ value: 0 }, { key: "a" });
+    await worker.next("started");
+    worker.child.kill("SIGSTOP");
+    open(url).process(async () => "taken over", { concurrency: 1 });
+    expect(await lastEvent(queue, "a")).toEqual({ type: "completed", result: "taken over" });
+    worker.child.kill("SIGCONT");
+    expect((await worker.next("aborted")).code).toBe("ENGINE_DIED");
+    expect(await lastEvent(queue, "a")).toEqual({ type: "completed", result: "taken over" });
+  });
+
   test("gives the job of a worker that shuts down back at once, as the next attempt", async () => {
     const worker = await startWorker(url);
     await queue.add({ value: 0 }, { key: "a" });

@@ -12,7 +12,7 @@
  */
 
 /** What the put scripts return. */
-export const PUT_DONE = 1;
+const PUT_DONE = 1;
 export const PUT_TAKEN = 0;
 export const PUT_STAGING_LOST = -1;
 
