@@ -5,7 +5,14 @@
  * @module
  */
 import { adaKv } from "./allocators/ada-kv.ts";
+import { dbudget } from "./allocators/dbudget.ts";
+import { duo } from "./allocators/duo.ts";
 import { global } from "./allocators/global.ts";
+import { headProfile } from "./allocators/head-profile.ts";
+import { kvCompress } from "./allocators/kv-compress.ts";
+import { kvcompose as kvcomposeAllocator } from "./allocators/kvcompose.ts";
+import { layerProfile } from "./allocators/layer-profile.ts";
+import { leankv as leankvAllocator } from "./allocators/leankv.ts";
 import { pyramid } from "./allocators/pyramid.ts";
 import { uniform } from "./allocators/uniform.ts";
 import { f16 } from "./codecs/f16.ts";
@@ -52,7 +59,19 @@ export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(
   random,
   none,
 );
-export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(global, uniform, adaKv, pyramid);
+export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(
+  global,
+  uniform,
+  adaKv,
+  pyramid,
+  kvcomposeAllocator,
+  kvCompress,
+  headProfile,
+  layerProfile,
+  duo,
+  leankvAllocator,
+  dbudget,
+);
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
 export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope);

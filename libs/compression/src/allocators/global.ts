@@ -22,7 +22,7 @@ export const global: AllocatorFactory = {
 };
 
 /** `score_LKS` → `headBudget_LK`: how many of the best `totalBudget` ranked pairs fall in each row. */
-function allocateGlobal(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array {
+export function allocateGlobal(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array {
   const { numLayers, numKvHeads, seqLen: S, score_LKS } = scores;
   const numRows = numLayers * numKvHeads;
   const headBudget_LK = new Uint32Array(numRows);
