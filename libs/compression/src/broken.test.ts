@@ -186,7 +186,7 @@ suite<AllocatorFactory>("allocatorConformance()", allocatorConformance, global, 
       const headBudget_LK = soundAllocate(scores, protectedTokens, total);
       return total % 2 === 0 ? headBudget_LK : headBudget_LK.reverse();
     }),
-    "takes nothing but a rounded pair from a head when the total grows",
+    "takes nothing but a rounded pair or two from a head when the total grows",
   ],
   [
     "scores sorted in place",

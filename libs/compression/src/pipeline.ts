@@ -12,6 +12,7 @@
  * @module
  */
 import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape, type RaggedLayerKv } from "@kvault/core";
+import { largestRemainder } from "./allocators/largest-remainder.ts";
 import type { CompressionPlan } from "./plan.ts";
 import { type MatMul, plainMatMul } from "./refit/mat-mul.ts";
 import { roundHalfEven } from "./round-half-even.ts";
@@ -62,8 +63,8 @@ export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selecti
   const shape = { numLayers, numKvHeads, headDim, seqLen };
   if (!plan.evicts || rankedPairs === 0) return { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
   const scores = scoreLayers(plan, source);
-  const totalBudget = chooseTotal(plan, scores, prefixTokens, maxBudget);
-  const headBudget_LK = plan.allocator.allocate(scores, prefixTokens, totalBudget);
+  if (plan.selector.sharesLayer) shareScoresInPlace(scores);
+  const { totalBudget, headBudget_LK } = allocateBudget(plan, scores, prefixTokens, maxBudget);
   const offset_LK = new Uint32Array(numRows + 1);
   const position_n = new Uint32Array(numRows * prefixTokens + totalBudget);
   for (let row = 0; row < numRows; row++) {
@@ -93,6 +94,39 @@ export function scoreLayers(plan: Pick<CompressionPlan, "scorer">, source: Score
     score_LKS,
     ...(source.profile === undefined ? {} : { profile: source.profile }),
   };
+}
+
+/** Counts per head and their sum; the same for all heads of a layer where the selector shares positions. */
+function allocateBudget(
+  plan: CompressionPlan,
+  scores: ScoreSet,
+  prefixTokens: number,
+  maxBudget: number,
+): { readonly totalBudget: number; readonly headBudget_LK: Uint32Array } {
+  const { numLayers: L, numKvHeads: K, seqLen } = scores;
+  const chosen = chooseTotal(plan, scores, prefixTokens, maxBudget);
+  if (!plan.selector.sharesLayer) {
+    return { totalBudget: chosen, headBudget_LK: plan.allocator.allocate(scores, prefixTokens, chosen) };
+  }
+  const totalTokens = roundHalfEven(chosen / K);
+  const headBudget_LK = plan.allocator.allocate(scores, prefixTokens, totalTokens * K);
+  const mean_L = new Float64Array(L);
+  for (let row = 0; row < L * K; row++) mean_L[Math.floor(row / K)] += headBudget_LK[row] / K;
+  const tokens_L = largestRemainder(mean_L, totalTokens, 0, seqLen - prefixTokens);
+  return { totalBudget: totalTokens * K, headBudget_LK: headBudget_LK.map((_, row) => tokens_L[Math.floor(row / K)]) };
+}
+
+/** Replaces every head's scores by the mean over the heads of its layer. */
+function shareScoresInPlace({ numLayers, numKvHeads: K, seqLen: S, score_LKS }: ScoreSet): void {
+  for (let l = 0; l < numLayers; l++) {
+    const score_KS = score_LKS.subarray(l * K * S, (l + 1) * K * S);
+    for (let s = 0; s < S; s++) {
+      let sum = 0;
+      for (let k = 0; k < K; k++) sum += score_KS[k * S + s];
+      score_KS[s] = sum / K;
+    }
+    for (let k = 1; k < K; k++) score_KS.copyWithin(k * S, 0, S);
+  }
 }
 
 /** The keep ratio's count, or what a part makes of the scores, whichever is least. */

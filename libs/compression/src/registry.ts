@@ -38,6 +38,11 @@ import { snapkv } from "./scorers/snapkv.ts";
 import { streamingLlm } from "./scorers/streaming-llm.ts";
 import { surrogate } from "./scorers/surrogate.ts";
 import { tova } from "./scorers/tova.ts";
+import { block } from "./selectors/block.ts";
+import { chunk } from "./selectors/chunk.ts";
+import { referenceStrict } from "./selectors/reference-strict.ts";
+import { shared } from "./selectors/shared.ts";
+import { threshold } from "./selectors/threshold.ts";
 import { topK } from "./selectors/top-k.ts";
 import type { AllocatorFactory, CodecFactory, PartFactory, RefitFactory, ScorerFactory, SelectorFactory } from "./types.ts";
 
@@ -72,7 +77,7 @@ export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(
   leankvAllocator,
   dbudget,
 );
-export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK);
+export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK, threshold, chunk, block, shared, referenceStrict);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
 export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope);
 

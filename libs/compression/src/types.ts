@@ -145,6 +145,8 @@ export interface Selector {
   /** Fraction of ranked pairs kept, in (0, 1]. */
   readonly keepRatio: number;
   readonly chooseTotal?: ChooseTotal;
+  /** Every head of a layer keeps the same positions, ranked by their mean score. */
+  readonly sharesLayer?: true;
   /**
    * `protectedTokens + budget` positions, ascending, unique, the protected ones first; among
    * equal scores the lower position.

@@ -24,7 +24,7 @@ export const topK: SelectorFactory = {
 };
 
 /** `score_S` of one head → `protectedTokens + budget` ascending positions. */
-function selectTopK(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array {
+export function selectTopK(score_S: Float32Array, protectedTokens: number, budget: number): Uint32Array {
   const S = score_S.length;
   if (protectedTokens + budget > S) {
     throw new RangeError(`Cannot select ${budget} pairs: ${S - protectedTokens} positions are ranked`);
