@@ -100,6 +100,14 @@ const PLANTED: readonly Planted[] = [
     expected: /section "errors" is not what/,
     cleanElsewhere: true,
   },
+  {
+    checker: "check-docs: a snippet that does not compile",
+    command: ["tsx", "--conditions=kvault-source", "tools/check-docs.ts"],
+    path: "docs/planted.md",
+    text: '# Planted\n\n```ts\nconst planted: number = "text";\n```\n',
+    expected: /docs\/planted\.md:3.*TS2322/,
+    cleanElsewhere: true,
+  },
 ];
 
 const scratch = mkdtempSync(join(tmpdir(), "kvault-checkers-"));

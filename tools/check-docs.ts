@@ -1,8 +1,8 @@
 /**
  * The documentation is true where a machine can tell: relative links and their anchors resolve;
  * generated and included sections are what `make gen` writes; TypeScript shown in a page is
- * included from a file that is compiled; every transcript belongs to an end-to-end test, and
- * blocks marked `sh run` are run by tests/e2e/docs.e2e.test.ts.
+ * included from a file or compiles by itself; every transcript belongs to an end-to-end test,
+ * and blocks marked `sh run` are run by tests/e2e/docs.e2e.test.ts.
  *
  *     tsx tools/check-docs.ts [ROOT]
  *
@@ -10,16 +10,18 @@
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
+import { compileSnippets, givenOf, type Snippet } from "./compile-snippets.ts";
 import { sectionBody } from "./doc-sections.ts";
 import { documents } from "./documents.ts";
 import { anchors, fences, links, sections } from "./markdown.ts";
 
 const root = process.argv[2] ?? process.cwd();
 const TESTS = join(root, "tests", "e2e");
-/** Info strings a page may use. `ts` only in an include section. */
+/** Info strings of blocks that nothing checks. */
 const FENCES = new Set(["", "sh", "sh run", "console", "text", "json", "proto", "python", "toml", "yaml"]);
 
 const problems: string[] = [];
+const snippets: Snippet[] = [];
 const testSources = existsSync(TESTS)
   ? readdirSync(TESTS)
       .filter((name) => name.endsWith(".ts"))
@@ -33,6 +35,7 @@ for (const path of documents(root)) {
   checkFences(path, text);
   await checkSections(path, text);
 }
+problems.push(...compileSnippets(root, snippets));
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
@@ -54,9 +57,12 @@ function checkLinks(path: string, text: string): void {
 
 function checkFences(path: string, text: string): void {
   const covered = sections(text).map((section) => section.body);
+  const lines = text.split("\n");
   for (const { info, code, line } of fences(text)) {
     if (FENCES.has(info) || covered.some((body) => body.includes(code))) continue;
-    problems.push(`${path}:${line}: a "${info}" block that nothing compiles or runs: include it from a file`);
+    const place = `${path}:${line}`;
+    if (info === "ts") snippets.push({ place, given: givenOf(lines[line - 2]) ?? "", code });
+    else problems.push(`${place}: a "${info}" block that nothing checks`);
   }
 }
 

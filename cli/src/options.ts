@@ -7,8 +7,8 @@ import { invalidArgument } from "@kvault/core";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_ADDRESS, defaultCacheDir, defaultThreads, type Environment } from "./settings.ts";
 
-export const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
-export const DEFAULT_METHOD = "kvzip";
+const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
+const DEFAULT_METHOD = "kvzip";
 
 export const addressOption = (what = "gateway to talk to (or unix:/path)"): Option =>
   new Option("--address <host:port>", what).env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);

@@ -12,7 +12,7 @@ import { invalidArgument } from "@kvault/core";
 export const DEFAULT_ADDRESS = "127.0.0.1:7717";
 
 /** Largest text that is read into a request; longer ones go through UploadContext. */
-export const MAX_TEXT_BYTES: number = 4 * 1024 * 1024;
+const MAX_TEXT_BYTES: number = 4 * 1024 * 1024;
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
