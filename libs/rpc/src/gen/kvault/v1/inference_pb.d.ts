@@ -2,7 +2,7 @@
 // @generated from file kvault/v1/inference.proto (package kvault.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { CacheInfo, ContextContent, FinishReason, Limits, Sampling, Timings, Usage } from "./common_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
@@ -51,6 +51,11 @@ export declare type QueryRequest = Message<"kvault.v1.QueryRequest"> & {
    * @generated from field: kvault.v1.Limits limits = 5;
    */
   limits?: Limits | undefined;
+
+  /**
+   * @generated from field: kvault.v1.ServiceClass service_class = 6;
+   */
+  serviceClass: ServiceClass;
 };
 
 /**
@@ -170,6 +175,13 @@ export declare type Answer = Message<"kvault.v1.Answer"> & {
    * @generated from field: uint64 seed = 6;
    */
   seed: bigint;
+
+  /**
+   * Times the answer moved on to another worker in the middle.
+   *
+   * @generated from field: uint32 moves = 7;
+   */
+  moves: number;
 };
 
 /**
@@ -191,6 +203,11 @@ export declare type QueryBatchRequest = Message<"kvault.v1.QueryBatchRequest"> &
    * @generated from field: repeated kvault.v1.BatchQuestion questions = 2;
    */
   questions: BatchQuestion[];
+
+  /**
+   * @generated from field: kvault.v1.ServiceClass service_class = 3;
+   */
+  serviceClass: ServiceClass;
 };
 
 /**
@@ -267,6 +284,39 @@ export declare type QueryBatchResponse = Message<"kvault.v1.QueryBatchResponse">
  * Use `create(QueryBatchResponseSchema)` to create a new message.
  */
 export declare const QueryBatchResponseSchema: GenMessage<QueryBatchResponse>;
+
+/**
+ * Who is turned away first when there is more to do than can be done in time.
+ *
+ * @generated from enum kvault.v1.ServiceClass
+ */
+export enum ServiceClass {
+  /**
+   * INTERACTIVE for Query, BATCH for QueryBatch.
+   *
+   * @generated from enum value: SERVICE_CLASS_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Somebody waits for the first token.
+   *
+   * @generated from enum value: SERVICE_CLASS_INTERACTIVE = 1;
+   */
+  INTERACTIVE = 1,
+
+  /**
+   * Nobody does: takes what room is left.
+   *
+   * @generated from enum value: SERVICE_CLASS_BATCH = 2;
+   */
+  BATCH = 2,
+}
+
+/**
+ * Describes the enum kvault.v1.ServiceClass.
+ */
+export declare const ServiceClassSchema: GenEnum<ServiceClass>;
 
 /**
  * Questions on stored contexts.

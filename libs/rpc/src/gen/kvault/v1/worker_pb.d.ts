@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { CacheInfo, CompressionReport, ContextContent, Limits, Progress, Sampling } from "./common_pb.js";
-import type { Answer, InlineContext, TextDelta } from "./inference_pb.js";
+import type { Answer, InlineContext, ServiceClass, TextDelta } from "./inference_pb.js";
 
 /**
  * Describes the file kvault/v1/worker.proto.
@@ -66,11 +66,26 @@ export declare type BuildRequest = Message<"kvault.v1.BuildRequest"> & {
   expireTimeMs: bigint;
 
   /**
-   * Hex SHA-256 of the content's canonical bytes, as in the digest.
+   * Identity of the content, as in the digest: hex SHA-256 of its canonical bytes, keyed by the
+   * salt where there is one.
    *
    * @generated from field: string content_sha256 = 10;
    */
   contentSha256: string;
+
+  /**
+   * Owner of the context.
+   *
+   * @generated from field: string tenant = 11;
+   */
+  tenant: string;
+
+  /**
+   * The owner's secret in every digest of its contexts. Goes into no record, log or error. Empty: none.
+   *
+   * @generated from field: string tenant_salt = 12;
+   */
+  tenantSalt: string;
 };
 
 /**
@@ -158,6 +173,18 @@ export declare type ExecuteRequest = Message<"kvault.v1.ExecuteRequest"> & {
    * @generated from field: kvault.v1.Limits limits = 7;
    */
   limits?: Limits | undefined;
+
+  /**
+   * What another worker has drawn and its caller has seen already: the answer goes on after it.
+   *
+   * @generated from field: kvault.v1.Resume resume = 20;
+   */
+  resume?: Resume | undefined;
+
+  /**
+   * @generated from field: kvault.v1.ServiceClass service_class = 21;
+   */
+  serviceClass: ServiceClass;
 };
 
 /**
@@ -165,6 +192,33 @@ export declare type ExecuteRequest = Message<"kvault.v1.ExecuteRequest"> & {
  * Use `create(ExecuteRequestSchema)` to create a new message.
  */
 export declare const ExecuteRequestSchema: GenMessage<ExecuteRequest>;
+
+/**
+ * Where an answer goes on: tokens and text that were sent of it.
+ *
+ * @generated from message kvault.v1.Resume
+ */
+export declare type Resume = Message<"kvault.v1.Resume"> & {
+  /**
+   * At least one.
+   *
+   * @generated from field: repeated uint32 token_ids = 1;
+   */
+  tokenIds: number[];
+
+  /**
+   * UTF-16 code units of the text sent for them.
+   *
+   * @generated from field: uint32 text_units = 2;
+   */
+  textUnits: number;
+};
+
+/**
+ * Describes the message kvault.v1.Resume.
+ * Use `create(ResumeSchema)` to create a new message.
+ */
+export declare const ResumeSchema: GenMessage<Resume>;
 
 /**
  * @generated from message kvault.v1.ExecuteResponse
@@ -318,6 +372,48 @@ export declare type StatusResponse = Message<"kvault.v1.StatusResponse"> & {
    * @generated from field: repeated string models = 7;
    */
   models: string[];
+
+  /**
+   * Queries taken at the same time; it follows what the worker can take without making them wait.
+   *
+   * @generated from field: uint32 max_queries = 20;
+   */
+  maxQueries: number;
+
+  /**
+   * Running queries, averaged over the last seconds.
+   *
+   * @generated from field: double mean_queries = 21;
+   */
+  meanQueries: number;
+
+  /**
+   * What a query costs the worker, seconds, others that share its runs considered. 0: not known yet.
+   *
+   * @generated from field: double seconds_per_query = 22;
+   */
+  secondsPerQuery: number;
+
+  /**
+   * How fast contexts become resident. 0: not known yet.
+   *
+   * @generated from field: double load_bytes_per_second = 23;
+   */
+  loadBytesPerSecond: number;
+
+  /**
+   * Most bytes of resident contexts.
+   *
+   * @generated from field: uint64 resident_limit_bytes = 24;
+   */
+  residentLimitBytes: bigint;
+
+  /**
+   * No new work: it is stopping.
+   *
+   * @generated from field: bool draining = 25;
+   */
+  draining: boolean;
 };
 
 /**

@@ -10,7 +10,7 @@ import { file_kvault_v1_inference } from "./inference_pb.js";
  * Describes the file kvault/v1/worker.proto.
  */
 export const file_kvault_v1_worker = /*@__PURE__*/
-  fileDesc("ChZrdmF1bHQvdjEvd29ya2VyLnByb3RvEglrdmF1bHQudjEivQIKDEJ1aWxkUmVxdWVzdBISCgpjb250ZXh0X2lkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRINCgVtb2RlbBgDIAEoCRIqCgdjb250ZW50GAQgASgLMhkua3ZhdWx0LnYxLkNvbnRleHRDb250ZW50EgwKBHNwZWMYBSABKAkSFAoMZGlzcGxheV9uYW1lGAYgASgJEjMKBmxhYmVscxgHIAMoCzIjLmt2YXVsdC52MS5CdWlsZFJlcXVlc3QuTGFiZWxzRW50cnkSFgoOY3JlYXRlX3RpbWVfbXMYCCABKAMSFgoOZXhwaXJlX3RpbWVfbXMYCSABKAMSFgoOY29udGVudF9zaGEyNTYYCiABKAkaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJxCg1CdWlsZFJlc3BvbnNlEicKCHByb2dyZXNzGAEgASgLMhMua3ZhdWx0LnYxLlByb2dyZXNzSAASLgoGcmVwb3J0GAIgASgLMhwua3ZhdWx0LnYxLkNvbXByZXNzaW9uUmVwb3J0SABCBwoFZXZlbnQi1wEKDkV4ZWN1dGVSZXF1ZXN0EhQKCmNvbnRleHRfaWQYASABKAlIABIqCgZpbmxpbmUYAiABKAsyGC5rdmF1bHQudjEuSW5saW5lQ29udGV4dEgAEg4KBmRpZ2VzdBgDIAEoCRINCgVtb2RlbBgEIAEoCRIQCghxdWVzdGlvbhgFIAEoCRIlCghzYW1wbGluZxgGIAEoCzITLmt2YXVsdC52MS5TYW1wbGluZxIhCgZsaW1pdHMYByABKAsyES5rdmF1bHQudjEuTGltaXRzQggKBnNvdXJjZSJmCg9FeGVjdXRlUmVzcG9uc2USJQoFZGVsdGEYASABKAsyFC5rdmF1bHQudjEuVGV4dERlbHRhSAASIwoGYW5zd2VyGAIgASgLMhEua3ZhdWx0LnYxLkFuc3dlckgAQgcKBWV2ZW50IkAKC0xvYWRSZXF1ZXN0EhIKCmNvbnRleHRfaWQYASABKAkSDgoGZGlnZXN0GAIgASgJEg0KBW1vZGVsGAMgASgJIjMKDExvYWRSZXNwb25zZRIjCgVjYWNoZRgBIAEoCzIULmt2YXVsdC52MS5DYWNoZUluZm8iIgoMRXZpY3RSZXF1ZXN0EhIKCmNvbnRleHRfaWQYASABKAkiDwoNRXZpY3RSZXNwb25zZSIPCg1TdGF0dXNSZXF1ZXN0IrUBCg5TdGF0dXNSZXNwb25zZRITCgtpbmNhcm5hdGlvbhgBIAEoCRIXCg9lbmdpbmVfcmVzdGFydHMYAiABKA0SHAoUcmVzaWRlbnRfY29udGV4dF9pZHMYAyADKAkSFgoOcmVzaWRlbnRfYnl0ZXMYBCABKAQSFgoOcnVubmluZ19idWlsZHMYBSABKA0SFwoPcnVubmluZ19xdWVyaWVzGAYgASgNEg4KBm1vZGVscxgHIAMoCTK/AgoHV29ya2VycxI8CgVCdWlsZBIXLmt2YXVsdC52MS5CdWlsZFJlcXVlc3QaGC5rdmF1bHQudjEuQnVpbGRSZXNwb25zZTABEkIKB0V4ZWN1dGUSGS5rdmF1bHQudjEuRXhlY3V0ZVJlcXVlc3QaGi5rdmF1bHQudjEuRXhlY3V0ZVJlc3BvbnNlMAESNwoETG9hZBIWLmt2YXVsdC52MS5Mb2FkUmVxdWVzdBoXLmt2YXVsdC52MS5Mb2FkUmVzcG9uc2USOgoFRXZpY3QSFy5rdmF1bHQudjEuRXZpY3RSZXF1ZXN0Ghgua3ZhdWx0LnYxLkV2aWN0UmVzcG9uc2USPQoGU3RhdHVzEhgua3ZhdWx0LnYxLlN0YXR1c1JlcXVlc3QaGS5rdmF1bHQudjEuU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_kvault_v1_common, file_kvault_v1_inference]);
+  fileDesc("ChZrdmF1bHQvdjEvd29ya2VyLnByb3RvEglrdmF1bHQudjEi4gIKDEJ1aWxkUmVxdWVzdBISCgpjb250ZXh0X2lkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRINCgVtb2RlbBgDIAEoCRIqCgdjb250ZW50GAQgASgLMhkua3ZhdWx0LnYxLkNvbnRleHRDb250ZW50EgwKBHNwZWMYBSABKAkSFAoMZGlzcGxheV9uYW1lGAYgASgJEjMKBmxhYmVscxgHIAMoCzIjLmt2YXVsdC52MS5CdWlsZFJlcXVlc3QuTGFiZWxzRW50cnkSFgoOY3JlYXRlX3RpbWVfbXMYCCABKAMSFgoOZXhwaXJlX3RpbWVfbXMYCSABKAMSFgoOY29udGVudF9zaGEyNTYYCiABKAkSDgoGdGVuYW50GAsgASgJEhMKC3RlbmFudF9zYWx0GAwgASgJGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicQoNQnVpbGRSZXNwb25zZRInCghwcm9ncmVzcxgBIAEoCzITLmt2YXVsdC52MS5Qcm9ncmVzc0gAEi4KBnJlcG9ydBgCIAEoCzIcLmt2YXVsdC52MS5Db21wcmVzc2lvblJlcG9ydEgAQgcKBWV2ZW50IqoCCg5FeGVjdXRlUmVxdWVzdBIUCgpjb250ZXh0X2lkGAEgASgJSAASKgoGaW5saW5lGAIgASgLMhgua3ZhdWx0LnYxLklubGluZUNvbnRleHRIABIOCgZkaWdlc3QYAyABKAkSDQoFbW9kZWwYBCABKAkSEAoIcXVlc3Rpb24YBSABKAkSJQoIc2FtcGxpbmcYBiABKAsyEy5rdmF1bHQudjEuU2FtcGxpbmcSIQoGbGltaXRzGAcgASgLMhEua3ZhdWx0LnYxLkxpbWl0cxIhCgZyZXN1bWUYFCABKAsyES5rdmF1bHQudjEuUmVzdW1lEi4KDXNlcnZpY2VfY2xhc3MYFSABKA4yFy5rdmF1bHQudjEuU2VydmljZUNsYXNzQggKBnNvdXJjZSIvCgZSZXN1bWUSEQoJdG9rZW5faWRzGAEgAygNEhIKCnRleHRfdW5pdHMYAiABKA0iZgoPRXhlY3V0ZVJlc3BvbnNlEiUKBWRlbHRhGAEgASgLMhQua3ZhdWx0LnYxLlRleHREZWx0YUgAEiMKBmFuc3dlchgCIAEoCzIRLmt2YXVsdC52MS5BbnN3ZXJIAEIHCgVldmVudCJACgtMb2FkUmVxdWVzdBISCgpjb250ZXh0X2lkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRINCgVtb2RlbBgDIAEoCSIzCgxMb2FkUmVzcG9uc2USIwoFY2FjaGUYASABKAsyFC5rdmF1bHQudjEuQ2FjaGVJbmZvIiIKDEV2aWN0UmVxdWVzdBISCgpjb250ZXh0X2lkGAEgASgJIg8KDUV2aWN0UmVzcG9uc2UiDwoNU3RhdHVzUmVxdWVzdCLKAgoOU3RhdHVzUmVzcG9uc2USEwoLaW5jYXJuYXRpb24YASABKAkSFwoPZW5naW5lX3Jlc3RhcnRzGAIgASgNEhwKFHJlc2lkZW50X2NvbnRleHRfaWRzGAMgAygJEhYKDnJlc2lkZW50X2J5dGVzGAQgASgEEhYKDnJ1bm5pbmdfYnVpbGRzGAUgASgNEhcKD3J1bm5pbmdfcXVlcmllcxgGIAEoDRIOCgZtb2RlbHMYByADKAkSEwoLbWF4X3F1ZXJpZXMYFCABKA0SFAoMbWVhbl9xdWVyaWVzGBUgASgBEhkKEXNlY29uZHNfcGVyX3F1ZXJ5GBYgASgBEh0KFWxvYWRfYnl0ZXNfcGVyX3NlY29uZBgXIAEoARIcChRyZXNpZGVudF9saW1pdF9ieXRlcxgYIAEoBBIQCghkcmFpbmluZxgZIAEoCDK/AgoHV29ya2VycxI8CgVCdWlsZBIXLmt2YXVsdC52MS5CdWlsZFJlcXVlc3QaGC5rdmF1bHQudjEuQnVpbGRSZXNwb25zZTABEkIKB0V4ZWN1dGUSGS5rdmF1bHQudjEuRXhlY3V0ZVJlcXVlc3QaGi5rdmF1bHQudjEuRXhlY3V0ZVJlc3BvbnNlMAESNwoETG9hZBIWLmt2YXVsdC52MS5Mb2FkUmVxdWVzdBoXLmt2YXVsdC52MS5Mb2FkUmVzcG9uc2USOgoFRXZpY3QSFy5rdmF1bHQudjEuRXZpY3RSZXF1ZXN0Ghgua3ZhdWx0LnYxLkV2aWN0UmVzcG9uc2USPQoGU3RhdHVzEhgua3ZhdWx0LnYxLlN0YXR1c1JlcXVlc3QaGS5rdmF1bHQudjEuU3RhdHVzUmVzcG9uc2ViBnByb3RvMw", [file_kvault_v1_common, file_kvault_v1_inference]);
 
 /**
  * Describes the message kvault.v1.BuildRequest.
@@ -34,53 +34,60 @@ export const ExecuteRequestSchema = /*@__PURE__*/
   messageDesc(file_kvault_v1_worker, 2);
 
 /**
+ * Describes the message kvault.v1.Resume.
+ * Use `create(ResumeSchema)` to create a new message.
+ */
+export const ResumeSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_worker, 3);
+
+/**
  * Describes the message kvault.v1.ExecuteResponse.
  * Use `create(ExecuteResponseSchema)` to create a new message.
  */
 export const ExecuteResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 3);
+  messageDesc(file_kvault_v1_worker, 4);
 
 /**
  * Describes the message kvault.v1.LoadRequest.
  * Use `create(LoadRequestSchema)` to create a new message.
  */
 export const LoadRequestSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 4);
+  messageDesc(file_kvault_v1_worker, 5);
 
 /**
  * Describes the message kvault.v1.LoadResponse.
  * Use `create(LoadResponseSchema)` to create a new message.
  */
 export const LoadResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 5);
+  messageDesc(file_kvault_v1_worker, 6);
 
 /**
  * Describes the message kvault.v1.EvictRequest.
  * Use `create(EvictRequestSchema)` to create a new message.
  */
 export const EvictRequestSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 6);
+  messageDesc(file_kvault_v1_worker, 7);
 
 /**
  * Describes the message kvault.v1.EvictResponse.
  * Use `create(EvictResponseSchema)` to create a new message.
  */
 export const EvictResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 7);
+  messageDesc(file_kvault_v1_worker, 8);
 
 /**
  * Describes the message kvault.v1.StatusRequest.
  * Use `create(StatusRequestSchema)` to create a new message.
  */
 export const StatusRequestSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 8);
+  messageDesc(file_kvault_v1_worker, 9);
 
 /**
  * Describes the message kvault.v1.StatusResponse.
  * Use `create(StatusResponseSchema)` to create a new message.
  */
 export const StatusResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_worker, 9);
+  messageDesc(file_kvault_v1_worker, 10);
 
 /**
  * Internal: what the gateway asks of workers.
