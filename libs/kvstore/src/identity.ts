@@ -6,6 +6,7 @@
  *
  * @module
  */
+import { createHmac } from "node:crypto";
 import { digestFields } from "@kvault/core";
 
 /** Version of what a record's parts hold and how; part of every digest. */
@@ -20,14 +21,25 @@ export interface ContextIdentity {
   readonly templateSha256: string;
   /** Canonical text of the rotation, e.g. `rope(theta=1000000,dim=64)`. */
   readonly rope: string;
-  /** See {@link contentSha256}. */
+  /** See {@link contentSha256}; keyed by the tenant's salt where there is one. */
   readonly contentSha256: string;
   /** Full compression spec: every default and the keep ratio filled in, codec included. */
   readonly spec: string;
   /** {@link RECORD_FORMAT_VERSION} of the writer. */
   readonly formatVersion: number;
-  /** Keeps tenants' contexts apart; empty when there is one tenant. */
+  /** Keeps tenants' contexts apart: the salt's public tag, see {@link saltedContent}; empty without a salt. */
   readonly tenantSalt: string;
+}
+
+/**
+ * The two fields of an identity that depend on a tenant's secret salt. Both are keyed digests, so
+ * that neither a record nor an id lets anyone without the salt try out what a text might be, and
+ * one text of two tenants has nothing in common. An empty salt leaves the digest as it is.
+ */
+export function saltedContent(contentSha256: string, salt: string): Pick<ContextIdentity, "contentSha256" | "tenantSalt"> {
+  if (salt === "") return { contentSha256, tenantSalt: "" };
+  const keyed = (what: string): string => createHmac("sha256", salt).update(what).digest("hex");
+  return { contentSha256: keyed(`kvault.content/1 ${contentSha256}`), tenantSalt: keyed("kvault.tenant/1") };
 }
 
 /** Hex SHA-256 over every field of `identity`, by name. */

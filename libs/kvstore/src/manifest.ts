@@ -32,6 +32,11 @@ export const MANIFEST_LIMITS = {
   manifestBytes: 33_554_432,
 } as const;
 
+/** How parts are sealed (encryption/sealed-part.ts). */
+export const ENCRYPTION = "aes-256-gcm/1";
+
+const TENANT = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
 const LIMITS = MANIFEST_LIMITS;
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/, "not 64 lower-case hex digits");
 const count = (max: number, min = 0): z.ZodInt => z.int().min(min).max(max);
@@ -72,6 +77,7 @@ const manifestSchema = z.strictObject({
       z.strictObject({
         parts: z.array(partRef).min(1).max(LIMITS.partsPerLayer),
         headLengths: z.array(count(2 * LIMITS.tokens)).max(LIMITS.heads),
+        windowTokens: count(2 * LIMITS.tokens, 1).optional(),
       }),
     )
     .max(LIMITS.layers),
@@ -93,6 +99,8 @@ const manifestSchema = z.strictObject({
       publish: seconds,
     }),
   }),
+  tenant: z.string().regex(TENANT, "not a tenant id").optional(),
+  encryption: z.literal(ENCRYPTION).optional(),
   displayName: name,
   labels: z
     .record(z.string().min(1).max(LIMITS.labelKeyChars), z.string().max(LIMITS.labelValueChars))
@@ -112,6 +120,8 @@ export interface LayerManifest {
   readonly parts: readonly PartRef[];
   /** Kept pairs of each KV head, template prefix included. */
   readonly headLengths: readonly number[];
+  /** Set where the layer sees a sliding window: every head holds all of the latest positions, this many at most. */
+  readonly windowTokens?: number | undefined;
 }
 
 /** Seconds of a build, phase by phase. */
@@ -127,10 +137,13 @@ export interface BuildSeconds {
 export interface ContextReport {
   /** Same as the identity's. */
   readonly spec: string;
-  /** Fraction of context pairs kept that was asked for, and what it came to; the prefix counts in neither. */
+  /**
+   * Fraction of context pairs kept that was asked for, and what it came to; the prefix counts in
+   * neither, nor do windowed layers, which evict nothing.
+   */
   readonly keepRatio: number;
   readonly keptRatio: number;
-  /** Pairs over all layers and KV heads, prefix included. */
+  /** Pairs over all layers and KV heads, prefix included; of a windowed layer those of its window. */
   readonly keptPairs: number;
   readonly totalPairs: number;
   /** Bytes of the full cache at 16 bits, and of the stored parts. */
@@ -157,6 +170,10 @@ export interface ContextManifest {
   readonly codec: string;
   readonly layers: readonly LayerManifest[];
   readonly report: ContextReport;
+  /** Owner; absent where there is one tenant. */
+  readonly tenant?: string | undefined;
+  /** Set when the parts are sealed with the owner's key; their digests are of the sealed bytes. */
+  readonly encryption?: typeof ENCRYPTION | undefined;
   readonly displayName: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly createTimeMs: number;
@@ -187,12 +204,16 @@ type Totals = Pick<ContextReport, "keptRatio" | "keptPairs" | "totalPairs" | "ra
 /** Every figure of the report that the rest of the manifest determines. */
 function totalsOf(input: Pick<ManifestInput, "model" | "prefixTokens" | "contextTokens" | "layers">): Totals {
   const { model, prefixTokens, contextTokens, layers } = input;
-  const rows = model.numLayers * model.numKvHeads;
-  const keptPairs = sum(layers.map((layer) => sum(layer.headLengths)));
-  const totalPairs = rows * (prefixTokens + contextTokens);
-  const keptOfContext = Math.max(0, keptPairs - rows * prefixTokens);
+  const nextPosition = prefixTokens + contextTokens;
+  const evictable = layers.filter(({ windowTokens }) => windowTokens === undefined);
+  const rows = (model.numLayers - (layers.length - evictable.length)) * model.numKvHeads;
+  const pairsOf = (some: readonly LayerManifest[]): number => sum(some.map((layer) => sum(layer.headLengths)));
+  const windowed = layers.map((layer) => Math.min(nextPosition, layer.windowTokens ?? 0));
+  const keptPairs = pairsOf(layers);
+  const totalPairs = rows * nextPosition + sum(windowed) * model.numKvHeads;
+  const keptOfContext = Math.max(0, pairsOf(evictable) - rows * prefixTokens);
   return {
-    keptRatio: keptOfContext / (rows * contextTokens),
+    keptRatio: rows === 0 ? 1 : keptOfContext / (rows * contextTokens),
     keptPairs,
     totalPairs,
     rawBytesF16: totalPairs * model.headDim * 2 * 2, // keys and values, 2 bytes each
@@ -271,9 +292,10 @@ function findContradiction(manifest: ContextManifest): Problem | undefined {
     if (found !== expected) return { field, found: `found ${String(found)}, expected ${String(expected)}` };
   }
   for (const [l, layer] of layers.entries()) {
-    const h = layer.headLengths.findIndex((length) => length > manifest.nextPosition);
-    if (h >= 0)
-      return { field: `layers.${l}.headLengths.${h}`, found: `found ${layer.headLengths[h]} of ${manifest.nextPosition}` };
+    const { headLengths, windowTokens } = layer;
+    const most = Math.min(manifest.nextPosition, windowTokens ?? manifest.nextPosition);
+    const h = headLengths.findIndex((length) => length > most || (windowTokens !== undefined && length < most));
+    if (h >= 0) return { field: `layers.${l}.headLengths.${h}`, found: `found ${headLengths[h]} of ${most}` };
   }
   return undefined;
 }

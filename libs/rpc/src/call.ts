@@ -8,6 +8,7 @@
  * @module
  */
 import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
+import type { Principal } from "./auth/principal.ts";
 import type { CallOptions } from "./client.ts";
 import type { Sendable } from "./service-definition.ts";
 
@@ -28,6 +29,8 @@ export interface ServerCall {
   readonly requestId: string;
   /** `/package.Service/Method`. */
   readonly path: string;
+  /** Who calls: tenant, role, token id. */
+  readonly principal: Principal;
   readonly log: RpcLogger;
 }
 

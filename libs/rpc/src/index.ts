@@ -21,6 +21,7 @@ export * from "#gen/kvault/v1/contexts_pb.js";
 export * from "#gen/kvault/v1/inference_pb.js";
 export * from "#gen/kvault/v1/models_pb.js";
 export * from "#gen/kvault/v1/worker_pb.js";
+export { ANONYMOUS, DEFAULT_TENANT, isTenantId, type Principal, ROLES, type Role } from "./auth/principal.ts";
 export {
   type Interceptor,
   implement,

@@ -15,6 +15,7 @@ import { setMaxListeners } from "node:events";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
 import { abortError, KvaultError, orAborted, throwIfAborted, toKvaultError } from "@kvault/core";
+import { ANONYMOUS } from "./auth/principal.ts";
 import type { RpcLogger, ServerCall, StreamHandler } from "./call.ts";
 import { toGrpcStatus } from "./status.ts";
 
@@ -118,7 +119,14 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
 
   const [asked] = grpcCall.metadata.get(REQUEST_ID_KEY);
   const requestId = typeof asked === "string" && REQUEST_ID.test(asked) ? asked : randomUUID();
-  const call: ServerCall = { signal: controller.signal, deadlineMs, requestId, path: grpcCall.getPath(), log: options.log };
+  const call: ServerCall = {
+    signal: controller.signal,
+    deadlineMs,
+    requestId,
+    path: grpcCall.getPath(),
+    principal: ANONYMOUS,
+    log: options.log,
+  };
   const finish = (): void => {
     pumped = true;
     release();

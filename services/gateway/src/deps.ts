@@ -1,5 +1,6 @@
 /**
- * What handlers are given. Made once in start-gateway.ts; nothing here is global.
+ * What handlers are given: made once in start-gateway.ts, seen through the caller's tenant in
+ * rpc/services.ts. Nothing here is global.
  *
  * @module
  */
@@ -7,12 +8,21 @@ import type { BlobStore } from "@kvault/kvstore";
 import type { ModelHub } from "@kvault/model";
 import type { BuildQueue } from "./builds/build-job.ts";
 import type { Builder } from "./builds/builder.ts";
-import type { ContextCatalogue } from "./catalogue/context-catalogue.ts";
 import type { Remover } from "./catalogue/remover.ts";
+import type { TenantCatalogue } from "./catalogue/tenant-catalogue.ts";
 import type { DecodePool } from "./workers/decode-pool.ts";
 
+/** Whose contexts a call makes. */
+export interface Owner {
+  readonly tenant: string;
+  /** Secret in every digest of the tenant's contexts; "" for the tenant of servers without tokens. */
+  readonly salt: string;
+}
+
 export interface GatewayDeps {
-  readonly catalogue: ContextCatalogue;
+  /** The caller's contexts; there are no others. */
+  readonly catalogue: TenantCatalogue;
+  readonly owner: Owner;
   readonly queue: BuildQueue;
   readonly builder: Builder;
   readonly remover: Remover;

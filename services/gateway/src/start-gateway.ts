@@ -38,6 +38,8 @@ export interface GatewayOptions {
   /** How often expired contexts are looked for; 60 s. */
   readonly sweepIntervalMs?: number;
   readonly maxConnectionAgeMs?: number;
+  /** Secret in the digests of a tenant's contexts; none when absent. */
+  readonly saltOf?: (tenant: string) => string;
 }
 
 export interface RunningGateway {
@@ -54,7 +56,7 @@ const DEFAULT_DRAIN_MS = 10_000;
 
 /** Starts the gateway; resolves when it takes calls. Workers that are not up are waited for when they are needed. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { log } = options;
+  const { log, saltOf = () => "" } = options;
   const models = typeof options.models === "string" ? await openHub({ cacheDir: options.models }) : options.models;
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
   const catalogue = new MemoryCatalogue();
@@ -64,7 +66,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const prefill = new PrefillPool(options.prefillWorkers);
   const decode = new DecodePool(options.decodeWorkers);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
-  const builder = new Builder({ catalogue, queue, prefill, decode, log, maxQueuedBytes });
+  const builder = new Builder({ catalogue, queue, prefill, decode, log, maxQueuedBytes, saltOf });
   const remover = new Remover({ catalogue, queue, decode, store, log });
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
   const sweeping = setInterval(() => void remover.sweep(Date.now()), options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS);
@@ -82,7 +84,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   const server = await startServer({
     address: options.address,
-    services: gatewayServices({ catalogue, queue, builder, remover, decode, store, models, defaultSpec }),
+    services: gatewayServices({ catalogue, queue, builder, remover, decode, store, models, defaultSpec, saltOf }),
     interceptors: [requestLog],
     log,
     ...(options.maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs: options.maxConnectionAgeMs }),

@@ -35,6 +35,7 @@ import {
   RECORD_FORMAT_VERSION,
   type RecordWriter,
   readManifest,
+  saltedContent,
 } from "@kvault/kvstore";
 import { type ContextPrompt, type ModelConfig, ropeFrequencies, windowOf } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
@@ -116,9 +117,10 @@ async function findCommitted(store: BlobStore, request: BuildRequest, signal: Ab
 }
 
 function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: ModelRunner): ContextIdentity {
-  const content = contentSha256(request.content);
-  if (content !== request.contentSha256) {
-    throw invalidArgument("content_sha256", `Cannot build context: content hashes to "${content}"`, { found: content });
+  const salted = saltedContent(contentSha256(request.content), request.tenantSalt);
+  if (salted.contentSha256 !== request.contentSha256) {
+    const found = salted.contentSha256;
+    throw invalidArgument("content_sha256", `Cannot build context: content hashes to "${found}"`, { found });
   }
   const { weightsSha256, tokenizerSha256, templateSha256, rope } = runner.identity;
   const identity: ContextIdentity = {
@@ -126,10 +128,9 @@ function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: Mod
     tokenizerSha256,
     templateSha256,
     rope,
-    contentSha256: content,
+    ...salted,
     spec: plan.spec,
     formatVersion: RECORD_FORMAT_VERSION,
-    tenantSalt: "",
   };
   const digest = contextDigest(identity);
   if (digest !== request.digest) {
@@ -224,6 +225,7 @@ function manifestOf(
     report: { keepRatio: plan.keepRatio, queryAgnostic: plan.queryAgnostic, seconds },
     displayName: request.displayName,
     labels: request.labels,
+    tenant: request.tenant,
     createTimeMs: request.createTimeMs,
     expireTimeMs: request.expireTimeMs,
   });

@@ -29,9 +29,14 @@ export interface EngineOptions {
 
 export interface BuildRequest {
   readonly contextId: string;
+  /** Owner of the context; its key seals the parts where there are keys. */
+  readonly tenant: string;
+  /** The owner's secret in the digest; "" for none. */
+  readonly tenantSalt: string;
   readonly digest: string;
   readonly model: string;
   readonly content: Content;
+  /** As in the digest: see kvstore's `saltedContent`. */
   readonly contentSha256: string;
   /** Full spec, keep ratio included. */
   readonly spec: string;
@@ -68,8 +73,18 @@ export interface QueryRequest {
   readonly model: string;
   readonly question: string;
   readonly sampling: SamplingOptions;
+  /** Of the whole answer, resumed tokens included. */
   readonly maxTokens: number;
   readonly stop: readonly string[];
+  /** Where the answer goes on, when another engine has begun it. */
+  readonly resume?: ResumePoint;
+}
+
+/** What was sent of an answer: all deltas, joined. */
+export interface ResumePoint {
+  readonly tokenIds: readonly number[];
+  /** UTF-16 code units of the text. */
+  readonly textUnits: number;
 }
 
 export type FinishReason = "end" | "stop" | "max-tokens";
@@ -92,7 +107,7 @@ export interface QueryDelta {
 /** Always the last event. */
 export interface QueryAnswer {
   readonly type: "answer";
-  /** All deltas joined. */
+  /** All deltas joined, those before a resumption included. */
   readonly text: string;
   readonly finishReason: FinishReason;
   readonly usage: {
@@ -100,7 +115,7 @@ export interface QueryAnswer {
     readonly contextTokens: number;
     readonly keptPairs: number;
     readonly questionTokens: number;
-    /** The token that ended the answer not included. */
+    /** The token that ended the answer not included; resumed ones are. */
     readonly newTokens: number;
   };
   readonly timings: {

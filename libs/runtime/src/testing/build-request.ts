@@ -26,6 +26,8 @@ export function buildRequest(model: string, identity: ModelIdentity, text: strin
   return {
     contextId: contextIdOf(digest),
     digest,
+    tenant: "default",
+    tenantSalt: "",
     model,
     content,
     contentSha256: full.contentSha256,

@@ -9,6 +9,8 @@ import type { JsonValue } from "@kvault/rpc";
 
 export interface BuildJob {
   readonly contextId: string;
+  /** Owner; the salt of its contexts stays with the gateway. */
+  readonly tenant: string;
   readonly digest: string;
   readonly model: string;
   readonly content: ContextContent;

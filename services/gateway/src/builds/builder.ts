@@ -32,6 +32,8 @@ export interface BuilderDeps {
   readonly log: RpcLogger;
   /** Most bytes of texts waiting or being built. */
   readonly maxQueuedBytes: number;
+  /** Secret in the digests of a tenant's contexts: it joins the job on its way to a worker. */
+  saltOf(tenant: string): string;
 }
 
 export class Builder {
@@ -45,17 +47,20 @@ export class Builder {
 
   /** Starts taking jobs from the queue. */
   start(): void {
-    const { queue, prefill } = this.#deps;
+    const { queue, prefill, saltOf } = this.#deps;
     queue.process(
       async (job, { signal, attempt, waitedMs, onProgress }) => {
-        const report = await prefill.build(requestOf(job), {
-          signal,
-          requestId: job.buildId,
-          onProgress: (progress) => {
-            const restarts = progress.restarts + attempt - 1;
-            onProgress(toJson(ProgressSchema, create(ProgressSchema, { ...progress, restarts })));
+        const report = await prefill.build(
+          { ...requestOf(job), tenantSalt: saltOf(job.tenant) },
+          {
+            signal,
+            requestId: job.buildId,
+            onProgress: (progress) => {
+              const restarts = progress.restarts + attempt - 1;
+              onProgress(toJson(ProgressSchema, create(ProgressSchema, { ...progress, restarts })));
+            },
           },
-        });
+        );
         if (report.seconds !== undefined) report.seconds.queue = waitedMs / 1000;
         return toJson(CompressionReportSchema, report);
       },

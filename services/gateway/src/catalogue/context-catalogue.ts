@@ -26,6 +26,8 @@ export type ContextState =
 
 export interface ContextRecord {
   readonly id: string;
+  /** Owner: nobody else finds it (tenant-catalogue.ts). */
+  readonly tenant: string;
   readonly digest: string;
   /** Catalogue name. */
   readonly model: string;
@@ -47,6 +49,12 @@ export interface ListPosition {
   readonly id: string;
 }
 
+export interface ListOptions {
+  readonly limit: number;
+  readonly after?: ListPosition;
+  readonly tenant?: string;
+}
+
 export interface BeginResult {
   /** The record given, or the one that was there. */
   readonly record: ContextRecord;
@@ -59,8 +67,8 @@ export interface ContextCatalogue {
   /** Atomic: of many callers with one id, exactly one gets `created: true`; the others get its record. */
   begin(record: ContextRecord): Promise<BeginResult>;
   get(id: string): Promise<ContextRecord | undefined>;
-  /** At most `limit` records after `after`, oldest first; expired ones left out. */
-  list(options: { readonly limit: number; readonly after?: ListPosition }): Promise<readonly ContextRecord[]>;
+  /** At most `limit` records of `tenant` (of all when absent) after `after`, oldest first; expired ones left out. */
+  list(options: ListOptions): Promise<readonly ContextRecord[]>;
   /** True when the arrow was allowed and `buildId` is the record's. */
   change(record: Pick<ContextRecord, "id" | "buildId">, state: ContextState): Promise<boolean>;
   /** Forgets the record; its watchers end. True when it was there with that `buildId`. */

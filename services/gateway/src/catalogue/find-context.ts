@@ -5,14 +5,15 @@
  */
 import { KvaultError } from "@kvault/core";
 import { type CompressionReport, Progress_Phase } from "@kvault/rpc";
-import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
+import type { ContextRecord } from "./context-catalogue.ts";
 import { contextName } from "./context-message.ts";
+import type { TenantCatalogue } from "./tenant-catalogue.ts";
 
 /** Failures that say more than CONTEXT_FAILED does: a record that was there and cannot be served. */
 const RECORD_UNUSABLE = new Set(["CACHE_CORRUPT", "INCOMPATIBLE_MODEL", "INCOMPATIBLE_FORMAT"]);
 
 /** The record of `id`, in any state a client may see. CONTEXT_NOT_FOUND, CONTEXT_EXPIRED. */
-export async function findContext(catalogue: ContextCatalogue, id: string): Promise<ContextRecord> {
+export async function findContext(catalogue: Pick<TenantCatalogue, "get">, id: string): Promise<ContextRecord> {
   const record = await catalogue.get(id);
   if (record === undefined) throw contextNotFound(id);
   if (isExpired(record, Date.now())) {
@@ -26,7 +27,7 @@ export async function findContext(catalogue: ContextCatalogue, id: string): Prom
 
 /** An ACTIVE context. Also CONTEXT_NOT_READY with progress, CONTEXT_FAILED with the reason. */
 export async function findActive(
-  catalogue: ContextCatalogue,
+  catalogue: Pick<TenantCatalogue, "get">,
   id: string,
 ): Promise<ContextRecord & { readonly state: { readonly type: "active"; readonly report: CompressionReport } }> {
   const record = await findContext(catalogue, id);

@@ -4,7 +4,7 @@
  * @module
  */
 import { type BlobStore, type ContextManifest, listRecords } from "@kvault/kvstore";
-import { type CompressionReport, CompressionReportSchema, create, type RpcLogger } from "@kvault/rpc";
+import { type CompressionReport, CompressionReportSchema, create, DEFAULT_TENANT, type RpcLogger } from "@kvault/rpc";
 import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
 
 /** Puts every readable record of `store` into `catalogue`; returns how many. Unreadable ones are logged and left alone. */
@@ -21,6 +21,7 @@ export async function fillFromStore(catalogue: ContextCatalogue, store: BlobStor
 function recordOf(manifest: ContextManifest): ContextRecord {
   return {
     id: manifest.contextId,
+    tenant: manifest.tenant ?? DEFAULT_TENANT,
     digest: manifest.digest,
     model: manifest.model.name,
     spec: manifest.identity.spec,

@@ -10,7 +10,7 @@ import {
   type ContextRecord,
   type ContextState,
   comparePositions,
-  type ListPosition,
+  type ListOptions,
   mayChange,
   mayStartOver,
 } from "./context-catalogue.ts";
@@ -31,9 +31,10 @@ export class MemoryCatalogue implements ContextCatalogue {
     return this.#records.get(id);
   }
 
-  async list({ limit, after }: { readonly limit: number; readonly after?: ListPosition }): Promise<readonly ContextRecord[]> {
+  async list({ limit, after, tenant }: ListOptions): Promise<readonly ContextRecord[]> {
     return [...this.#records.values()]
-      .filter((record) => record.state.type !== "expired" && (after === undefined || comparePositions(record, after) > 0))
+      .filter((record) => record.state.type !== "expired" && (tenant === undefined || record.tenant === tenant))
+      .filter((record) => after === undefined || comparePositions(record, after) > 0)
       .sort(comparePositions)
       .slice(0, limit);
   }

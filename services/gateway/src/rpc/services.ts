@@ -3,7 +3,18 @@
  *
  * @module
  */
-import { Contexts, Inference, implement, Models, Operations, type ServiceImplementation, UNIMPLEMENTED } from "@kvault/rpc";
+import {
+  Contexts,
+  Inference,
+  implement,
+  Models,
+  Operations,
+  type ServerCall,
+  type ServiceImplementation,
+  UNIMPLEMENTED,
+} from "@kvault/rpc";
+import type { ContextCatalogue } from "../catalogue/context-catalogue.ts";
+import { catalogueOf } from "../catalogue/tenant-catalogue.ts";
 import type { GatewayDeps } from "../deps.ts";
 import { cancelOperation } from "./cancel-operation.ts";
 import { createContext } from "./create-context.ts";
@@ -19,22 +30,38 @@ import { uploadContext } from "./upload-context.ts";
 import { waitOperation } from "./wait-operation.ts";
 import { watchContext } from "./watch-context.ts";
 
-export function gatewayServices(deps: GatewayDeps): ServiceImplementation[] {
+/** What all calls share; handlers see it through their caller's tenant. */
+export interface SharedDeps extends Omit<GatewayDeps, "catalogue" | "owner"> {
+  readonly catalogue: ContextCatalogue;
+  /** Secret in the digests of a tenant's contexts. */
+  saltOf(tenant: string): string;
+}
+
+export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
+  const depsOf = ({ principal: { tenant } }: ServerCall): GatewayDeps => ({
+    ...shared,
+    catalogue: catalogueOf(shared.catalogue, tenant),
+    owner: { tenant, salt: shared.saltOf(tenant) },
+  });
+  const scoped =
+    <Request, Reply>(handler: (deps: GatewayDeps) => (request: Request, call: ServerCall) => Reply) =>
+    (request: Request, call: ServerCall): Reply =>
+      handler(depsOf(call))(request, call);
   return [
     implement(Contexts, {
-      createContext: createContext(deps),
-      uploadContext: uploadContext(deps),
-      getContext: getContext(deps),
-      listContexts: listContexts(deps),
-      deleteContext: deleteContext(deps),
-      watchContext: watchContext(deps),
+      createContext: scoped(createContext),
+      uploadContext: scoped(uploadContext),
+      getContext: scoped(getContext),
+      listContexts: scoped(listContexts),
+      deleteContext: scoped(deleteContext),
+      watchContext: scoped(watchContext),
     }),
-    implement(Inference, { query: query(deps), queryBatch: queryBatch(deps) }),
-    implement(Models, { listModels: listModels(deps), getModel: getModel(deps) }),
+    implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch) }),
+    implement(Models, { listModels: scoped(listModels), getModel: scoped(getModel) }),
     implement(Operations, {
-      getOperation: getOperation(deps),
-      waitOperation: waitOperation(deps),
-      cancelOperation: cancelOperation(deps),
+      getOperation: scoped(getOperation),
+      waitOperation: scoped(waitOperation),
+      cancelOperation: scoped(cancelOperation),
       // Operations are contexts' builds: list and delete contexts instead.
       listOperations: UNIMPLEMENTED,
       deleteOperation: UNIMPLEMENTED,

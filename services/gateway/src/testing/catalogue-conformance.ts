@@ -44,6 +44,7 @@ const ALLOWED: readonly string[] = [
 export function recordOf(n: number, more: Partial<ContextRecord> = {}): ContextRecord {
   return {
     id: `c${n.toString(16).padStart(32, "0")}`,
+    tenant: "t",
     digest: n.toString(16).padStart(64, "0"),
     model: "m",
     spec: "s",
@@ -123,6 +124,20 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       assert.equal(await catalogue.get(recordOf(9).id), undefined);
     }),
 
+    check("list() of a tenant holds its contexts and no others, page by page", async (catalogue) => {
+      for (let n = 1; n <= 6; n++) await catalogue.begin(recordOf(n, { tenant: n % 2 === 0 ? "even" : "odd" }));
+      const first = await catalogue.list({ limit: 2, tenant: "even" });
+      assert.deepEqual(
+        first.map(({ id }) => id),
+        [recordOf(2).id, recordOf(4).id],
+      );
+      const rest = await catalogue.list({ limit: 2, tenant: "even", after: first[1] as ListPosition });
+      assert.deepEqual(
+        rest.map(({ id, tenant }) => [id, tenant]),
+        [[recordOf(6).id, "even"]],
+      );
+      assert.deepEqual(await catalogue.list({ limit: 9, tenant: "nobody" }), []);
+    }),
     check("list() pages through all in order of time, then id, without the expired", async (catalogue) => {
       const times = [5, 3, 3, 9, 1, 3];
       for (const [n, createTimeMs] of times.entries()) await catalogue.begin(recordOf(n, { createTimeMs }));

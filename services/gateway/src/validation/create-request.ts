@@ -15,10 +15,12 @@ import {
   contextIdOf,
   MANIFEST_LIMITS,
   RECORD_FORMAT_VERSION,
+  saltedContent,
 } from "@kvault/kvstore";
 import type { CatalogueEntry, ModelHub } from "@kvault/model";
 import { type CreateContextRequest, durationMs } from "@kvault/rpc";
 import type { BuildJob } from "../builds/build-job.ts";
+import type { Owner } from "../deps.ts";
 import { readContent } from "./content.ts";
 
 /** Shortest lifetime: a context should outlive its own build. */
@@ -30,6 +32,7 @@ export interface CreateDeps {
   readonly models: Pick<ModelHub, "describe">;
   /** Preset or spec of requests that name none. */
   readonly defaultSpec: string;
+  readonly owner: Owner;
 }
 
 /** The catalogue's entry of `name`, with or without "models/". */
@@ -50,20 +53,15 @@ export function planBuild(request: CreateContextRequest, content: ContextContent
   const { spec } = resolveSpec(request.compression?.spec || deps.defaultSpec, request.compression?.keepRatio);
   checkNames(request);
   const createTimeMs = Date.now();
-  const sha256 = contentSha256(content);
-  const digest = contextDigest({
-    ...model.identity,
-    contentSha256: sha256,
-    spec,
-    formatVersion: RECORD_FORMAT_VERSION,
-    tenantSalt: "",
-  });
+  const salted = saltedContent(contentSha256(content), deps.owner.salt);
+  const digest = contextDigest({ ...model.identity, ...salted, spec, formatVersion: RECORD_FORMAT_VERSION });
   return {
     contextId: contextIdOf(digest),
+    tenant: deps.owner.tenant,
     digest,
     model: model.name,
     content,
-    contentSha256: sha256,
+    contentSha256: salted.contentSha256,
     spec,
     displayName: request.displayName,
     labels: request.labels,

@@ -34,10 +34,12 @@ const PHASES: Readonly<Record<BuildPhase, Progress_Phase>> = {
 
 /** INVALID_ARGUMENT naming the field that is missing. */
 export function readBuildRequest(request: RpcBuildRequest): BuildRequest {
-  const { contextId, digest, model, contentSha256, spec, displayName, labels } = request;
+  const { contextId, digest, tenant, tenantSalt, model, contentSha256, spec, displayName, labels } = request;
   return {
     contextId,
     digest,
+    tenant,
+    tenantSalt,
     model,
     content: readContent(request.content),
     contentSha256,
