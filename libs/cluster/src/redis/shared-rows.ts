@@ -1,0 +1,194 @@
+/**
+ * Rows that several processes read and write: text under an id, changed only by those who saw
+ * the row as it is, listed in an order, with news of every change.
+ *
+ * In Redis: a hash of `version\nvalue`, two sorted sets that change with it in one script (the
+ * listing order, and when a row is due), and a stream of changed ids. News only say where to look:
+ * readers of the stream that fall behind, or whose connection broke, are told to look at
+ * everything again, so nothing depends on a message that may be lost.
+ *
+ * Versions come from one counter and are never used twice, so a row that was removed and made
+ * anew is not taken for the old one.
+ *
+ * @module
+ */
+import type { Redis } from "ioredis";
+import type { ClusterRedis } from "./cluster-redis.ts";
+
+export interface SharedRow {
+  /** Greater after every change of any row. */
+  readonly version: number;
+  readonly value: string;
+}
+
+/** Where a row stands in the listing: by `order`, then id. */
+export interface RowPosition {
+  readonly order: number;
+  readonly id: string;
+}
+
+export interface RowPlace {
+  readonly order: number;
+  /** When the row is due; absent: never. */
+  readonly due?: number;
+}
+
+/** Told the id of a changed row, or nothing when any row may have changed. */
+type ChangeListener = (id: string | undefined) => void;
+
+/** News kept for readers that were away for a moment. */
+const KEPT_NEWS = 10_000;
+const BLOCK_MS = 2_000;
+const RETRY_MS = 200;
+const NEWS_PER_READ = 500;
+
+// KEYS rows order due news counter; ARGV id expected value order due
+const PUT = `
+local found = redis.call("HGET", KEYS[1], ARGV[1])
+local version = found and string.match(found, "^%d+") or "0"
+if version ~= ARGV[2] then return 0 end
+local new = redis.call("INCR", KEYS[5])
+redis.call("HSET", KEYS[1], ARGV[1], new .. "\\n" .. ARGV[3])
+redis.call("ZADD", KEYS[2], ARGV[4], ARGV[1])
+if ARGV[5] == "" then redis.call("ZREM", KEYS[3], ARGV[1]) else redis.call("ZADD", KEYS[3], ARGV[5], ARGV[1]) end
+redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
+return new`;
+
+// KEYS as above; ARGV id expected
+const REMOVE = `
+local found = redis.call("HGET", KEYS[1], ARGV[1])
+if not found or string.match(found, "^%d+") ~= ARGV[2] then return 0 end
+redis.call("HDEL", KEYS[1], ARGV[1])
+redis.call("ZREM", KEYS[2], ARGV[1])
+redis.call("ZREM", KEYS[3], ARGV[1])
+redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
+return 1`;
+
+export class SharedRows {
+  readonly #redis: ClusterRedis;
+  readonly #name: string;
+  readonly #keys: readonly [rows: string, order: string, due: string, news: string, counter: string];
+  readonly #listeners = new Set<ChangeListener>();
+  #reader: Redis | undefined;
+  #closed = false;
+
+  /** `name` tells these rows from others in the same Redis. */
+  constructor(redis: ClusterRedis, name: string) {
+    this.#redis = redis;
+    this.#name = name;
+    const key = (part: string): string => redis.key(name, part);
+    this.#keys = [key("rows"), key("order"), key("due"), key("news"), key("counter")];
+  }
+
+  async get(id: string): Promise<SharedRow | undefined> {
+    const found = await this.#ask("read", (redis) => redis.hget(this.#keys[0], id));
+    return found === null ? undefined : readRow(found);
+  }
+
+  /** Writes the row when its version is still `expected` (0: when there is none); its new version, or 0 when it was not. */
+  async put(id: string, value: string, { order, due }: RowPlace, expected: number): Promise<number> {
+    const args = [id, `${expected}`, value, `${order}`, due === undefined ? "" : `${due}`];
+    return (await this.#ask("write", (redis) => redis.eval(PUT, this.#keys.length, ...this.#keys, ...args))) as number;
+  }
+
+  /** Removes the row when its version is still `expected`; whether it did. */
+  async remove(id: string, expected: number): Promise<boolean> {
+    const args = [id, `${expected}`];
+    return (await this.#ask("write", (redis) => redis.eval(REMOVE, this.#keys.length, ...this.#keys, ...args))) === 1;
+  }
+
+  /** At most `limit` rows after `after`, in order. */
+  async page(limit: number, after?: RowPosition): Promise<readonly (SharedRow & { readonly id: string })[]> {
+    const from = after === undefined ? "-inf" : `${after.order}`;
+    const ids: string[] = [];
+    for (let offset = 0; ids.length < limit; offset += limit) {
+      const found = await this.#ask("list", (redis) =>
+        redis.zrangebyscore(this.#keys[1], from, "+inf", "WITHSCORES", "LIMIT", offset, limit),
+      );
+      for (let i = 0; i < found.length; i += 2) {
+        const [id, order] = [found[i] as string, Number(found[i + 1])];
+        const isAfter = after === undefined || order > after.order || id > after.id;
+        if (isAfter && ids.length < limit) ids.push(id);
+      }
+      if (found.length < 2 * limit) break;
+    }
+    return this.#rows(ids);
+  }
+
+  /** Rows that are due at `now`. */
+  async due(now: number): Promise<readonly (SharedRow & { readonly id: string })[]> {
+    return this.#rows(await this.#ask("list", (redis) => redis.zrangebyscore(this.#keys[2], "-inf", now)));
+  }
+
+  /** False when these rows were never marked whole, or were lost since. */
+  async isWhole(): Promise<boolean> {
+    return (await this.#ask("read", (redis) => redis.exists(this.#redis.key(this.#name, "whole")))) === 1;
+  }
+
+  async markWhole(): Promise<void> {
+    await this.#ask("write", (redis) => redis.set(this.#redis.key(this.#name, "whole"), "1"));
+  }
+
+  /** Calls `listener` after every change by anybody, until the function it returns is called. */
+  listen(listener: ChangeListener): () => void {
+    this.#listeners.add(listener);
+    if (this.#reader === undefined && !this.#closed) {
+      this.#reader = this.#redis.connect();
+      void this.#readNews(this.#reader);
+    }
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Ends the news. Idempotent; the Redis is its owner's to close. */
+  close(): void {
+    this.#closed = true;
+    this.#reader?.disconnect();
+    this.#listeners.clear();
+  }
+
+  async #rows(ids: readonly string[]): Promise<readonly (SharedRow & { readonly id: string })[]> {
+    if (ids.length === 0) return [];
+    const found = await this.#ask("list", (redis) => redis.hmget(this.#keys[0], ...ids));
+    return ids.flatMap((id, i) => {
+      const text = found[i];
+      return text === null || text === undefined ? [] : [{ id, ...readRow(text) }];
+    });
+  }
+
+  async #readNews(reader: Redis): Promise<void> {
+    const news = this.#keys[3];
+    let last: string | undefined;
+    while (!this.#closed) {
+      try {
+        if (last === undefined) {
+          const [newest] = await reader.xrevrange(news, "+", "-", "COUNT", 1);
+          last = newest?.[0] ?? "0-0";
+          // What changed before this point is not news: look.
+          this.#tell(undefined);
+        }
+        const read = await reader.xread("COUNT", NEWS_PER_READ, "BLOCK", BLOCK_MS, "STREAMS", news, last);
+        const entries = read?.[0]?.[1] ?? [];
+        // A full read may hide trimmed news behind it.
+        if (entries.length >= NEWS_PER_READ) this.#tell(undefined);
+        else for (const [, fields] of entries) this.#tell(fields[1]);
+        last = entries.at(-1)?.[0] ?? last;
+      } catch {
+        last = undefined;
+        if (!this.#closed) await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+      }
+    }
+  }
+
+  #tell(id: string | undefined): void {
+    for (const listener of this.#listeners) listener(id);
+  }
+
+  #ask<T>(verb: string, call: (redis: Redis) => Promise<T>): Promise<T> {
+    return this.#redis.ask(`${verb} ${this.#name}`, call);
+  }
+}
+
+function readRow(text: string): SharedRow {
+  const end = text.indexOf("\n");
+  return { version: Number(text.slice(0, end)), value: text.slice(end + 1) };
+}
