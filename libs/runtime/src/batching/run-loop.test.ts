@@ -85,6 +85,7 @@ describe("RunLoop", () => {
     const broken: Answer = {
       text: "",
       newTokens: 0,
+      finishReason: undefined,
       step: () => {
         throw new Error("logits are not numbers");
       },

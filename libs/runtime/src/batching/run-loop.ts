@@ -19,7 +19,7 @@ import { BATCHER_LIMITS, Batcher, type BatcherLimits, type ReadPart, type Run } 
 export interface AnswerRequest {
   readonly runner: Pick<ModelRunner, "openStepBatch">;
   readonly context: ResidentContext;
-  /** At least one. */
+  /** What is read before the first draw, resumed tokens included; at least one. */
   readonly questionIds: readonly number[];
   readonly answer: Answer;
   /** Every step that has text or tokens to show. */

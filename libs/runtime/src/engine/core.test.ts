@@ -417,6 +417,44 @@ describe("query", () => {
     await store.delete(manifestKey(request.contextId));
     await expect(call("load", toyLoad(request))).rejects.toMatchObject({ code: "CONTEXT_NOT_FOUND" });
   });
+  test.each<[string, Partial<QueryRequest>]>([
+    ["greedy", {}],
+    ["cut short", { maxTokens: 15 }],
+    ["sampled", { sampling: { temperature: 4, topP: 0.95, topK: 60, seed: 5 }, maxTokens: 60 }],
+    ["with stop strings", { stop: ["zzz", "🙂?", "é漢x"] }],
+  ])("an answer resumed at any of its deltas goes on as if it had never stopped: %s", async (_, changes) => {
+    const { call, store } = bench();
+    const build = toyBuild(TEXT);
+    await call("build", build);
+    const request = toyQuery(build, "é漢 or 🙂 or é漢 🙂? and more", changes);
+    const deltas: QueryDelta[] = [];
+    const whole = await call("query", request, { emit: (delta) => deltas.push(delta) });
+    const other = bench({}, { store });
+    expect(deltas.length).toBeGreaterThan(8);
+    for (let n = 1; n <= deltas.length; n++) {
+      const sent = deltas.slice(0, n);
+      const text = sent.map((delta) => delta.text).join("");
+      const tokenIds = sent.flatMap((delta) => delta.tokenIds);
+      const rest: QueryDelta[] = [];
+      const resumed = { ...request, resume: { tokenIds, textUnits: text.length } };
+      const { usage, finishReason, ...answer } = await other.call("query", resumed, { emit: (delta) => rest.push(delta) });
+      expect(text + rest.map((delta) => delta.text).join("")).toBe(whole.text);
+      expect([...sent, ...rest].flatMap((delta) => delta.tokenIds)).toEqual(deltas.flatMap((delta) => delta.tokenIds));
+      expect({ usage, finishReason, text: answer.text }).toEqual({
+        usage: whole.usage,
+        finishReason: whole.finishReason,
+        text: whole.text,
+      });
+    }
+  });
+
+  test("refuses to resume after tokens the model does not have", async () => {
+    const { call } = bench();
+    const build = toyBuild(TEXT);
+    await call("build", build);
+    const resume = { tokenIds: [TOY_CONFIG.vocabSize], textUnits: 0 };
+    await expect(call("query", toyQuery(build, "?", { resume }))).rejects.toMatchObject({ details: { field: "resume" } });
+  });
 });
 
 describe("resident contexts of an engine", () => {

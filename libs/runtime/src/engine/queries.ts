@@ -5,10 +5,13 @@
  * An inline text is read for this query alone, in chunks that take turns with other queries;
  * it is never stored and goes when the answer is over.
  *
+ * An answer that another engine began is resumed: question and tokens given are read as one, and
+ * it goes on as if it had never stopped.
+ *
  * @module
  */
 import { invalidArgument, KvaultError } from "@kvault/core";
-import type { RunLoop } from "../batching/run-loop.ts";
+import type { AnswerEnd, RunLoop } from "../batching/run-loop.ts";
 import type { ModelRunner, ResidentContext } from "../model-runner.ts";
 import { fullLayer } from "../resident-context.ts";
 import { checkSampling } from "../sampling/sampler.ts";
@@ -56,8 +59,9 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
   let asked: AskedContext | undefined;
   try {
     const { runner } = lease;
-    const { source, model, question, sampling, stop } = request;
+    const { source, model, question, sampling, stop, resume } = request;
     const questionIds = readQuestion(runner, question);
+    checkTokens(resume?.tokenIds ?? [], runner.config.vocabSize);
     asked =
       source.type === "stored"
         ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal)
@@ -67,18 +71,23 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
     const loadMs = nowMs() - startMs;
     const room = runner.config.maxTokens - resident.nextPosition - questionIds.length;
     if (room < 1) throw questionTooLong(questionIds.length, resident.nextPosition, runner.config.maxTokens);
-    const answer = createAnswer({ tokens: runner.tokens, sampling, stop, maxTokens: Math.min(request.maxTokens, room) });
-    const end = await loop.answer({
-      runner,
-      context: resident,
-      questionIds,
-      answer,
-      signal,
-      onStep: ({ text, tokenIds }) => call.onDelta({ type: "delta", text, tokenIds }),
-    });
+    const maxTokens = Math.min(request.maxTokens, room);
+    const answer = createAnswer({ tokens: runner.tokens, sampling, stop, maxTokens, ...(resume && { resume }) });
+    const end =
+      answer.finishReason === undefined
+        ? await loop.answer({
+            runner,
+            context: resident,
+            questionIds: [...questionIds, ...(resume?.tokenIds ?? [])],
+            answer,
+            signal,
+            onStep: ({ text, tokenIds }) => call.onDelta({ type: "delta", text, tokenIds }),
+          })
+        : endedBefore(answer.finishReason, nowMs());
     const { text, newTokens } = answer;
     // Every run after the first token drew one more, the token that ended the answer included.
-    const gaps = end.finishReason === "end" ? newTokens : newTokens - 1;
+    const drawn = newTokens - (resume?.tokenIds.length ?? 0);
+    const gaps = end.finishReason === "end" ? drawn : drawn - 1;
     return {
       type: "answer",
       text,
@@ -100,14 +109,34 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
   }
 }
 
+/** An answer of which only the end was missing. */
+function endedBefore(finishReason: AnswerEnd["finishReason"], atMs: number): AnswerEnd {
+  return { finishReason, firstRunMs: atMs, firstTokenMs: atMs, lastTokenMs: atMs };
+}
+
 /** Refuses what can be refused without a model. */
-function checkRequest({ question, sampling, stop, maxTokens }: QueryRequest): void {
+function checkRequest({ question, sampling, stop, maxTokens, resume }: QueryRequest): void {
   if (question.trim() === "") throw invalidArgument("question", "Cannot answer a question of no text");
   if (!Number.isSafeInteger(maxTokens) || maxTokens < 1 || maxTokens > MAX_NEW_TOKENS) {
     throw invalidArgument("limits.max_tokens", `Cannot generate ${maxTokens} tokens: 1 to ${MAX_NEW_TOKENS} are allowed`);
   }
   checkSampling(sampling);
   checkStopStrings(stop);
+  if (resume === undefined) return;
+  const { tokenIds, textUnits } = resume;
+  if (tokenIds.length === 0 || tokenIds.length > maxTokens) {
+    throw invalidArgument("resume", `Cannot go on after ${tokenIds.length} tokens: 1 to ${maxTokens} are allowed`);
+  }
+  if (!tokenIds.every((id) => Number.isSafeInteger(id) && id >= 0) || !Number.isSafeInteger(textUnits) || textUnits < 0) {
+    throw invalidArgument("resume", "Cannot go on: token ids and text length must be whole numbers");
+  }
+}
+
+/** A token the model does not have would be read from beyond its table. */
+function checkTokens(tokenIds: readonly number[], vocabSize: number): void {
+  const foreign = tokenIds.find((id) => id >= vocabSize);
+  if (foreign === undefined) return;
+  throw invalidArgument("resume", `Cannot go on after token ${foreign}: the model has ${vocabSize}`);
 }
 
 function readQuestion(runner: ModelRunner, question: string): readonly number[] {

@@ -113,4 +113,15 @@ describe("createSampler()", () => {
       expect.objectContaining({ code: "INVALID_ARGUMENT", details: expect.objectContaining({ field: `sampling.${name}` }) }),
     );
   });
+
+  test("one that has drawn before goes on with the draws that come after", () => {
+    const sampling = options({ temperature: 1.5, topP: 0.9, topK: 7, seed: 11 });
+    const logits_V = Float32Array.from({ length: 50 }, (_, id) => Math.sin(id));
+    const whole = createSampler(sampling);
+    const draws = Array.from({ length: 30 }, () => whole(logits_V));
+    for (const drawn of [0, 1, 17]) {
+      const rest = createSampler(sampling, drawn);
+      expect(draws.slice(drawn).map(() => rest(logits_V))).toEqual(draws.slice(drawn));
+    }
+  });
 });

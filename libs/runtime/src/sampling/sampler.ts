@@ -39,11 +39,13 @@ export function checkSampling({ temperature, topP, topK, seed }: SamplingOptions
   }
 }
 
-export function createSampler(options: SamplingOptions): Sampler {
+/** A sampler that has drawn `drawn` tokens already: the next one is the one it would draw then. */
+export function createSampler(options: SamplingOptions, drawn = 0): Sampler {
   checkSampling(options);
   const { temperature, topP, topK, seed } = options;
   if (temperature === 0 || topK === 1) return likeliest;
   const rng = createRng((seed >>> 0) ^ Math.imul(Math.floor(seed / 2 ** 32), 0x9e3779b9));
+  for (let i = 0; i < drawn; i++) rng.next();
   return (logits_V) => {
     const max = logits_V[likeliest(logits_V)];
     const weightOf = (id: number): number => Math.exp((logits_V[id] - max) / temperature);

@@ -1,4 +1,5 @@
 import type { TokenDecoder } from "@kvault/model";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { GREEDY } from "../sampling/sampler.ts";
 import { type AnswerOptions, type AnswerStep, createAnswer } from "./answer.ts";
@@ -73,5 +74,48 @@ describe("createAnswer()", () => {
   test("names the token to feed next until it is over", () => {
     const { steps } = answer([65, 66, END]);
     expect(steps.map((step) => step.nextToken)).toEqual([65, 66, -1]);
+  });
+
+  test("resumed after any of its steps, goes on as if it had never stopped", () => {
+    const alphabet = [...bytes("aé漢🙂."), 0xff, END];
+    const token = fc.constantFrom(...alphabet);
+    const stop = fc.array(fc.constantFrom("a.", "é漢", "..", "\uFFFD", "🙂a🙂"), { maxLength: 3 });
+    const options = fc.record({ stop, maxTokens: fc.integer({ min: 1, max: 30 }) });
+    fc.assert(
+      fc.property(fc.array(token, { maxLength: 40 }), options, (drawn, changes) => {
+        const whole = answer([...drawn, END], changes);
+        let text = "";
+        const tokenIds: number[] = [];
+        for (const step of whole.steps) {
+          text += step.text;
+          tokenIds.push(...step.tokenIds);
+          if (tokenIds.length === 0) continue;
+          const resume = { tokenIds, textUnits: text.length };
+          const rest = createAnswer({ tokens: byteTokens, sampling: GREEDY, ...changes, resume });
+          let finishReason = rest.finishReason;
+          let sent = text;
+          for (const next of [...drawn, END].slice(tokenIds.length)) {
+            if (finishReason !== undefined) break;
+            const later = rest.step(logitsFor(next));
+            sent += later.text;
+            finishReason = later.finishReason;
+          }
+          expect([sent, finishReason, rest.newTokens]).toEqual([whole.growing.text, whole.finishReason, whole.growing.newTokens]);
+          expect(rest.text).toBe(whole.growing.text);
+        }
+      }),
+      { numRuns: 1_000 },
+    );
+  });
+
+  test.each<[string, { tokenIds: number[]; textUnits: number }, Partial<AnswerOptions>]>([
+    ["less text than its tokens show", { tokenIds: bytes("abc"), textUnits: 2 }, {}],
+    ["more text than its tokens show", { tokenIds: bytes("abc"), textUnits: 4 }, {}],
+    ["tokens after the end", { tokenIds: [...bytes("a"), END], textUnits: 1 }, {}],
+    ["tokens after a stop string", { tokenIds: bytes("a.b"), textUnits: 3 }, { stop: ["."] }],
+    ["tokens after the last one allowed", { tokenIds: bytes("abc"), textUnits: 3 }, { maxTokens: 2 }],
+  ])("refuses to go on after %s", (_, resume, changes) => {
+    const resumed = () => answer([], { resume, ...changes });
+    expect(resumed).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", details: { field: "resume" } }));
   });
 });

@@ -48,7 +48,7 @@ const REASONS: Readonly<Record<Reason, FinishReason>> = {
 
 /** INVALID_ARGUMENT naming the field that is missing. */
 export function readQueryRequest(request: ExecuteRequest): QueryRequest {
-  const { model, question, sampling, limits } = request;
+  const { model, question, sampling, limits, resume } = request;
   return {
     source: readSource(request),
     model,
@@ -62,6 +62,7 @@ export function readQueryRequest(request: ExecuteRequest): QueryRequest {
     },
     maxTokens: limits?.maxTokens ?? 0,
     stop: limits?.stop ?? [],
+    ...(resume && { resume: { tokenIds: resume.tokenIds, textUnits: resume.textUnits } }),
   };
 }
 
