@@ -77,16 +77,44 @@ export function encodeSafetensors(
 
 /** Bytes → tensors as views into `bytes`. Throws CACHE_CORRUPT naming what is wrong. */
 export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
-  if (bytes.byteLength < 8) throw corrupt(`${bytes.byteLength} bytes hold no header`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const declared = view.getBigUint64(0, true);
-  if (declared > BigInt(MAX_HEADER_BYTES) || declared > BigInt(bytes.byteLength - 8)) {
-    throw corrupt(`header of ${declared} bytes in a file of ${bytes.byteLength}`);
-  }
-  const dataStart = 8 + Number(declared);
-  const header = parseHeader(bytes.subarray(8, dataStart));
-  const dataBytes = bytes.byteLength - dataStart;
+  const header = decodeSafetensorsHeader(bytes.subarray(0, safetensorsHeaderBytes(bytes, bytes.byteLength)), bytes.byteLength);
   const tensors = new Map<string, NamedTensor>();
+  for (const [name, { dtype, shape, start, end }] of header.tensors) {
+    tensors.set(name, { dtype, shape, data: bytes.subarray(start, end) });
+  }
+  return { tensors, metadata: header.metadata };
+}
+
+/** Where a tensor lies in its file. */
+export interface SafetensorsEntry {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  /** Bytes of the file. */
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, SafetensorsEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** Bytes from the start of a file of `fileBytes` up to its data; `bytes` are its first 8 or more. Throws CACHE_CORRUPT. */
+export function safetensorsHeaderBytes(bytes: Uint8Array, fileBytes: number): number {
+  if (bytes.byteLength < 8) throw corrupt(`${bytes.byteLength} bytes hold no header`);
+  const declared = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true);
+  if (declared > BigInt(MAX_HEADER_BYTES) || declared > BigInt(fileBytes - 8)) {
+    throw corrupt(`header of ${declared} bytes in a file of ${fileBytes}`);
+  }
+  return 8 + Number(declared);
+}
+
+/** The directory of a file of `fileBytes`, from exactly the bytes before its data. Throws CACHE_CORRUPT naming what is wrong. */
+export function decodeSafetensorsHeader(bytes: Uint8Array, fileBytes: number): SafetensorsHeader {
+  const dataStart = bytes.byteLength;
+  const header = parseHeader(bytes.subarray(8));
+  const dataBytes = fileBytes - dataStart;
+  const tensors = new Map<string, SafetensorsEntry>();
   const spans: [begin: number, end: number][] = [];
   let metadata: Record<string, string> = {};
   const entries = Object.entries(header);
@@ -97,7 +125,7 @@ export function decodeSafetensors(bytes: Uint8Array): SafetensorsFile {
       continue;
     }
     const { dtype, shape, begin, end } = checkEntry(name, entry, dataBytes);
-    tensors.set(name, { dtype, shape, data: bytes.subarray(dataStart + begin, dataStart + end) });
+    tensors.set(name, { dtype, shape, start: dataStart + begin, end: dataStart + end });
     spans.push([begin, end]);
   }
   checkCoverage(spans, dataBytes);

@@ -1,5 +1,7 @@
+import { bytesOf } from "@kvault/core";
 import { describe, expect, test } from "vitest";
-import { parseModelConfig, ropeText } from "./config.ts";
+import { parseModelConfig, readModelConfig } from "./config.ts";
+import type { WeightSource } from "./formats/weight-source.ts";
 import { metadataOf } from "./testing/tokenizer-metadata.ts";
 
 const VALUES: Record<string, string | number | string[]> = {
@@ -15,15 +17,26 @@ const VALUES: Record<string, string | number | string[]> = {
   "tokenizer.ggml.tokens": ["a", "b", "c"],
 };
 
-const parse = (change: Record<string, string | number | undefined>, tensorNames: readonly string[] = []) => {
+const parse = (change: Record<string, string | number | undefined>) => {
   const values = Object.fromEntries(Object.entries({ ...VALUES, ...change }).filter(([, value]) => value !== undefined));
+  return parseModelConfig({ metadata: metadataOf(values as Record<string, string | number | string[]>) });
+};
+
+/** A source with one tensor of factors, or none. */
+const source = (change: Record<string, string | number>, factors?: readonly number[]): WeightSource => {
+  const bytes = bytesOf(Float32Array.from(factors ?? []));
   const tensors = new Map(
-    tensorNames.map((name) => [name, { name, type: "f32", shape: [1], byteOffset: 0, byteLength: 4 }] as const),
+    factors && [["rope_freqs.weight", { type: "f32", shape: [factors.length], byteLength: bytes.byteLength }]],
   );
-  return parseModelConfig({
-    metadata: metadataOf(values as Record<string, string | number | string[]>),
+  return {
+    path: "test",
+    fileBytes: 0,
+    metadata: metadataOf({ ...VALUES, ...change }),
     tensors,
-  });
+    interleavedRows: true,
+    readTensor: async () => bytes,
+    close: async () => undefined,
+  };
 };
 
 describe("parseModelConfig()", () => {
@@ -69,13 +82,65 @@ describe("parseModelConfig()", () => {
     expect(() => parse(change)).toThrow(expect.objectContaining({ code }));
   });
 
-  test("refuses a rotation with its own frequencies", () => {
-    expect(() => parse({}, ["rope_freqs.weight"])).toThrow(expect.objectContaining({ code: "MODEL_UNSUPPORTED" }));
+  test("reads linear scaling and a scale of the logits of its own", () => {
+    const config = parse({ "qwen2.rope.scaling.type": "linear", "qwen2.rope.scaling.factor": 8, "qwen2.attention.scale": 0.1 });
+    expect(config).toMatchObject({ ropeFactors: new Array(32).fill(8), attentionScale: 0.1 });
+    expect(parse({ "qwen2.attention.scale": Math.fround(1 / 8) })).not.toHaveProperty("attentionScale");
   });
 });
 
-describe("ropeText()", () => {
-  test("writes numbers one way only", () => {
-    expect(ropeText({ ropeTheta: 1e6, headDim: 64 })).toBe("rope(theta=1000000,dim=64)");
+describe("readModelConfig()", () => {
+  test("takes the factors of the rotation from their tensor", async () => {
+    const factors = Array.from({ length: 32 }, (_, i) => 1 + i);
+    expect(await readModelConfig(source({}, factors))).toMatchObject({ ropeFactors: factors });
+    expect(await readModelConfig(source({}))).not.toHaveProperty("ropeFactors");
+  });
+
+  test.each([
+    ["too few", [1, 2]],
+    ["none above zero", new Array(32).fill(0)],
+  ])("refuses factors: %s", async (_, factors) => {
+    await expect(readModelConfig(source({}, factors))).rejects.toMatchObject({ code: "MODEL_CORRUPT" });
+  });
+
+  test("refuses an architecture without a family", async () => {
+    const strange = source({ "general.architecture": "mamba" });
+    await expect(readModelConfig(strange)).rejects.toMatchObject({ code: expect.stringMatching(/^MODEL_/) });
+  });
+
+  test.each([
+    [18, {}, [5, 11, 17]],
+    [4, { "gemma3.attention.sliding_window_pattern": 2 }, [1, 3]],
+  ])("finds the layers of %i that see everything", async (numLayers, change, globalLayers) => {
+    const config = await readModelConfig(source(gemma({ "gemma3.block_count": numLayers, ...change })));
+    expect(config.slidingWindow).toEqual({ tokens: 512, globalLayers, ropeTheta: 10_000 });
+    expect(config).not.toHaveProperty("attentionScale");
+  });
+
+  test("gives the 27B model the scale that its files do not name", async () => {
+    const sizes = { "gemma3.block_count": 62, "gemma3.embedding_length": 5376, "gemma3.attention.head_count": 32 };
+    const config = await readModelConfig(source(gemma({ ...sizes, "gemma3.attention.head_count_kv": 16 })));
+    expect(config.attentionScale).toBeCloseTo(1 / Math.sqrt(168), 12);
+  });
+
+  test("refuses windows that no layer looks beyond, and windows of nothing", async () => {
+    await expect(readModelConfig(source(gemma({ "gemma3.block_count": 5 })))).rejects.toMatchObject({
+      code: "MODEL_UNSUPPORTED",
+    });
+    const empty = source(gemma({ "gemma3.attention.sliding_window": 0 }));
+    await expect(readModelConfig(empty)).rejects.toMatchObject({ code: "MODEL_CORRUPT" });
   });
 });
+
+/** Gemma's keys, changed. */
+function gemma(change: Record<string, number>): Record<string, string | number> {
+  const sizes = Object.entries(VALUES).filter(([, value]) => typeof value === "number");
+  return {
+    ...Object.fromEntries(sizes.map(([key, value]) => [key.replace("qwen2.", "gemma3."), value as number])),
+    "general.architecture": "gemma3",
+    "gemma3.attention.key_length": 64,
+    "gemma3.attention.value_length": 64,
+    "gemma3.attention.sliding_window": 512,
+    ...change,
+  };
+}

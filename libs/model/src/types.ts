@@ -19,17 +19,32 @@ export interface ModelConfig {
   readonly maxTokens: number;
   readonly rmsEpsilon: number;
   readonly ropeTheta: number;
+  /** `[headDim / 2]`: what the frequency of each rotated pair is divided by (Llama 3, linear); absent: 1. Not for windowed layers. */
+  readonly ropeFactors?: readonly number[];
+  /** Attention logits are q·k times this; absent: 1/√headDim. */
+  readonly attentionScale?: number;
+  /** Where some layers see only the latest tokens; absent: every layer sees everything. */
+  readonly slidingWindow?: SlidingWindow;
+}
+
+/** A token of a windowed layer sees `tokens` tokens, itself included. Only the other layers are scored and evicted. */
+export interface SlidingWindow {
+  readonly tokens: number;
+  /** The layers that see everything, ascending; at least one. */
+  readonly globalLayers: readonly number[];
+  /** Rotation of the windowed layers. */
+  readonly ropeTheta: number;
 }
 
 /** Everything of a model that could change an answer; part of a context's identity digest. */
 export interface ModelIdentity {
-  /** SHA-256 of the weight file. */
+  /** SHA-256 of the weight file, or over those of a folder's files. */
   readonly weightsSha256: string;
   /** SHA-256 over vocabulary, merges and special tokens. */
   readonly tokenizerSha256: string;
   /** SHA-256 of the chat template text. */
   readonly templateSha256: string;
-  /** Canonical text of the rotation, e.g. `rope(theta=1000000,dim=64)`. */
+  /** Canonical text of the rotation and of windows, e.g. `rope(theta=1000000,dim=64)`. */
   readonly rope: string;
 }
 

@@ -1,9 +1,10 @@
 /**
- * Mean and covariance of a context's queries before rotation, summed chunk by chunk in f64.
+ * Mean and covariance of a context's queries before rotation, summed chunk by chunk in f64;
+ * 0 for windowed layers, which are not observed.
  *
  * @module
  */
-import type { ModelConfig } from "@kvault/model";
+import { globalLayers, type ModelConfig } from "@kvault/model";
 import type { QueryMoments } from "./model-runner.ts";
 import type { ChunkObserver } from "./prefill.ts";
 import { i64Tensor, perLayer, type Tensors } from "./session.ts";
@@ -27,13 +28,14 @@ export class MomentsObserver implements ChunkObserver {
   }
 
   bind(start: number, tokens: number): { inputs: Tensors; outputs: Tensors } {
-    const { numLayers, numQueryHeads: H, headDim: D } = this.config;
+    const { numQueryHeads: H, headDim: D } = this.config;
+    const layers = globalLayers(this.config);
     const skipped = Math.min(tokens, Math.max(0, this.from - start));
     return {
       inputs: { momentsFrom: i64Tensor([skipped]) },
       outputs: {
-        ...perLayer(numLayers, "querySum", () => new Float32Array(H * D), [H, D]),
-        ...perLayer(numLayers, "queryOuter", () => new Float32Array(H * D * D), [H, D, D]),
+        ...perLayer(layers, "querySum", () => new Float32Array(H * D), [H, D]),
+        ...perLayer(layers, "queryOuter", () => new Float32Array(H * D * D), [H, D, D]),
       },
     };
   }
@@ -42,7 +44,7 @@ export class MomentsObserver implements ChunkObserver {
     const counted = tokens - Math.min(tokens, Math.max(0, this.from - start));
     if (counted === 0) return;
     this.count += counted;
-    for (let layer = 0; layer < this.config.numLayers; layer++) {
+    for (const layer of globalLayers(this.config)) {
       addInPlace(this.sums[layer], outputs[`querySum.${layer}`].data as Float32Array);
       addInPlace(this.outers[layer], outputs[`queryOuter.${layer}`].data as Float32Array);
     }

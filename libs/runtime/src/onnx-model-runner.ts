@@ -15,9 +15,9 @@ import {
   type ModelConfig,
   type ModelIdentity,
   type ObserverName,
-  openGguf,
   openGraphs,
-  parseModelConfig,
+  openWeights,
+  readModelConfig,
 } from "@kvault/model";
 import { FitObserver } from "./calibration/fit-observer.ts";
 import type { PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
@@ -32,7 +32,7 @@ import { TokenCache } from "./token-cache.ts";
 import { runWindowPass } from "./window-pass.ts";
 
 export interface ModelRunnerOptions {
-  /** GGUF file, verified by the hub. */
+  /** GGUF file or folder of safetensors, verified by the hub. */
   readonly modelPath: string;
   readonly weightsSha256: string;
   /** Generated graphs live here. */
@@ -47,13 +47,13 @@ export interface ModelRunnerOptions {
 /** Opens a model; the first time on a machine converts its weights (seconds). */
 export async function openModelRunner(options: ModelRunnerOptions): Promise<TrainableRunner> {
   const { modelPath, weightsSha256, cacheDir, numThreads, activations, expectedIdentity, signal } = options;
-  const gguf = await openGguf(modelPath);
+  const source = await openWeights(modelPath);
   try {
-    const config = parseModelConfig(gguf);
-    const identity = identityOf(gguf, config, weightsSha256);
+    const config = await readModelConfig(source);
+    const identity = identityOf(source, config, weightsSha256);
     if (expectedIdentity !== undefined) checkIdentity(identity, expectedIdentity);
-    const { prompts, tokens } = loadTokenizer(gguf);
-    const graphs = await openGraphs(gguf, config, {
+    const { prompts, tokens } = loadTokenizer(source);
+    const graphs = await openGraphs(source, config, {
       cacheDir,
       weightsSha256,
       activations,
@@ -92,7 +92,7 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
       close: () => sessions.close(),
     };
   } finally {
-    await gguf.close();
+    await source.close();
   }
 }
 

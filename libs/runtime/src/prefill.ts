@@ -52,11 +52,18 @@ export async function appendTokens(
 /** The prefill graph's own inputs for `chunk` after the cache's first `start` tokens. */
 export function chunkInputs(cache: TokenCache, chunk: Int32Array, start: number): Record<string, Tensor> {
   const positions = Array.from(chunk, (_, i) => start + i);
+  const windowed = cache.windowedPast(start);
   return {
     ids: i64Tensor(chunk, [1, chunk.length]),
     positions: i64Tensor(positions, [1, chunk.length]),
     lastIndex: i32Tensor([start + chunk.length - 1]),
     totalLength: i32Tensor([start + chunk.length]),
+    ...(windowed === undefined
+      ? {}
+      : {
+          windowLastIndex: i32Tensor([windowed + chunk.length - 1]),
+          windowTotalLength: i32Tensor([windowed + chunk.length]),
+        }),
     ...cache.past(start),
   };
 }

@@ -10,7 +10,7 @@
  * @module
  */
 import { planRepeat, type RepeatPass } from "@kvault/compression";
-import type { ContextPrompt, ModelConfig, PromptBuilder } from "@kvault/model";
+import { type ContextPrompt, globalLayers, type ModelConfig, type PromptBuilder } from "@kvault/model";
 import type { RunOptions } from "./model-runner.ts";
 import { appendTokens, causalMask } from "./prefill.ts";
 import { f32Tensor, i64Tensor, perLayer, type Session } from "./session.ts";
@@ -19,7 +19,7 @@ import type { TokenCache } from "./token-cache.ts";
 /** Repeat tokens of one run: `K·G·T × columns` floats of work per layer, 60 MB for 14 heads and 4,300 columns. */
 export const REPEAT_RUN_TOKENS = 256;
 
-/** Per layer `[kvHead, seqLen]`; 0 where no column was scored. */
+/** Per layer `[kvHead, seqLen]`, 0 where no column was scored; empty for windowed layers. */
 export async function runRepeatPass(
   session: Session,
   config: ModelConfig,
@@ -29,7 +29,8 @@ export async function runRepeatPass(
   pass: RepeatPass,
   options: RunOptions,
 ): Promise<Float32Array[]> {
-  const { numLayers, numKvHeads } = config;
+  const { numKvHeads } = config;
+  const layers = globalLayers(config);
   const seqLen = cache.length;
   const prefixTokens = prefixIds.length;
   const chunks = planRepeat(pass, {
@@ -39,7 +40,8 @@ export async function runRepeatPass(
     encode: (text) => prompts.encode(text),
   });
   const totalTokens = chunks.reduce((sum, chunk) => sum + chunk.inputIds.length, 0);
-  const score_L = Array.from({ length: numLayers }, () => new Float32Array(numKvHeads * seqLen));
+  const score_L = Array.from({ length: config.numLayers }, () => new Float32Array(0));
+  for (const layer of layers) score_L[layer] = new Float32Array(numKvHeads * seqLen);
   cache.reserve(seqLen + Math.max(...chunks.map((chunk) => chunk.inputIds.length)));
   let doneTokens = 0;
   try {
@@ -51,7 +53,7 @@ export async function runRepeatPass(
         chunkEnd: i64Tensor([end]),
         contextEnd: i64Tensor([seqLen]),
       };
-      const outputs = perLayer(numLayers, "repeatAttention", () => new Float32Array(numKvHeads * columns), [numKvHeads, columns]);
+      const outputs = perLayer(layers, "repeatAttention", () => new Float32Array(numKvHeads * columns), [numKvHeads, columns]);
       const progress = { ...options, onProgress: (done: number) => options.onProgress?.(doneTokens + done, totalTokens) };
       await appendTokens(session, cache, inputIds, REPEAT_RUN_TOKENS, progress, [
         {
@@ -60,7 +62,7 @@ export async function runRepeatPass(
             outputs,
           }),
           collect() {
-            for (let layer = 0; layer < numLayers; layer++) {
+            for (const layer of layers) {
               const run_KC = outputs[`repeatAttention.${layer}`].data as Float32Array;
               mergeMaximum(score_L[layer], run_KC, numKvHeads, seqLen, start, columns);
             }

@@ -5,6 +5,7 @@
  * @module
  */
 import type { DenseLayerKv, RaggedLayerKv } from "@kvault/core";
+import { type ModelConfig, windowOf } from "@kvault/model";
 import type { ResidentContext } from "./model-runner.ts";
 import { f32Tensor, i64Tensor, type Tensor } from "./session.ts";
 
@@ -17,15 +18,18 @@ export class ContextTensors implements ResidentContext {
   readonly inputs: Readonly<Record<string, Tensor>>;
   /** Kept pairs by `l.k`. */
   private readonly lengths: ReadonlyMap<string, number>;
+  /** Where a head holds the latest positions and no others: their count, by `l.k`. */
+  private readonly latest: ReadonlyMap<string, number>;
   private lastSplits: { readonly suffixColumns: number; readonly inputs: Readonly<Record<string, Tensor>> } | undefined;
 
   constructor(nextPosition: number, layers: Iterable<RaggedLayerKv>) {
     const inputs: Record<string, Tensor> = {};
     const lengths = new Map<string, number>();
+    const latest = new Map<string, number>();
     let keptPairs = 0;
     let bytes = 0;
     let layer = 0;
-    for (const { numKvHeads, headDim, offset, key_nD, value_nD } of layers) {
+    for (const { numKvHeads, headDim, offset, position_n, key_nD, value_nD } of layers) {
       for (let k = 0; k < numKvHeads; k++) {
         const start = offset[k] * headDim;
         const end = offset[k + 1] * headDim;
@@ -35,6 +39,7 @@ export class ContextTensors implements ResidentContext {
         inputs[`contextKey.${layer}.${k}`] = f32Tensor(key_DN, [headDim, count]);
         inputs[`contextValue.${layer}.${k}`] = f32Tensor(value_ND, [count, headDim]);
         lengths.set(`${layer}.${k}`, count);
+        if (count === 0 || position_n[offset[k]] === nextPosition - count) latest.set(`${layer}.${k}`, count);
         keptPairs += count;
         bytes += key_DN.byteLength + value_ND.byteLength;
       }
@@ -45,6 +50,31 @@ export class ContextTensors implements ResidentContext {
     this.bytes = bytes;
     this.inputs = inputs;
     this.lengths = lengths;
+    this.latest = latest;
+  }
+
+  /**
+   * How many of the latest positions the heads of windowed layers hold, the same in all; undefined
+   * where the model has no such layers. RangeError unless that covers what the next token sees.
+   */
+  windowTokens(config: ModelConfig): number | undefined {
+    const { slidingWindow, numLayers, numKvHeads } = config;
+    if (slidingWindow === undefined) return undefined;
+    const needed = Math.min(this.nextPosition, slidingWindow.tokens - 1);
+    let found: number | undefined;
+    for (let layer = 0; layer < numLayers; layer++) {
+      if (windowOf(config, layer) === undefined) continue;
+      for (let k = 0; k < numKvHeads; k++) {
+        const count = this.latest.get(`${layer}.${k}`);
+        if (count === undefined || count < needed || (found !== undefined && count !== found)) {
+          throw new RangeError(
+            `Cannot read context: layer ${layer}, head ${k} holds not the latest ${found ?? needed} positions`,
+          );
+        }
+        found = count;
+      }
+    }
+    return found;
   }
 
   /** `split.l.k`: suffix columns against kept pairs; the last answer is remembered, decoding asks for the same again. */

@@ -69,14 +69,12 @@ export function i32Tensor(values: readonly number[], dims: readonly number[] = [
   return new (onnxRuntime().Tensor)("int32", Int32Array.from(values), dims);
 }
 
-/** Tensors `name.0 … name.(L−1)` of one shape, each over memory of its own. */
+/** Tensors `name.l` of one shape for each of `layers`, each over memory of its own. */
 export function perLayer(
-  numLayers: number,
+  layers: readonly number[],
   name: string,
   allocate: (layer: number) => Float32Array,
   dims: readonly number[],
 ): Record<string, Tensor> {
-  return Object.fromEntries(
-    Array.from({ length: numLayers }, (_, layer) => [`${name}.${layer}`, f32Tensor(allocate(layer), dims)]),
-  );
+  return Object.fromEntries(layers.map((layer) => [`${name}.${layer}`, f32Tensor(allocate(layer), dims)]));
 }

@@ -32,6 +32,8 @@ export class SharedContextBatch implements StepBatch {
   private readonly openSession: () => Promise<Session>;
   private readonly config: ModelConfig;
   private readonly context: ContextTensors;
+  /** Latest context positions that windowed layers hold. */
+  private readonly windowTokens: number | undefined;
   private readonly slots: SuffixSlots;
   private readonly sequences: Sequence[] = [];
   private lastOutputs: RunOutputs | undefined;
@@ -42,6 +44,7 @@ export class SharedContextBatch implements StepBatch {
     this.openSession = openSession;
     this.config = config;
     this.context = context;
+    this.windowTokens = context.windowTokens(config);
     this.slots = new SuffixSlots(config);
   }
 
@@ -92,7 +95,7 @@ export class SharedContextBatch implements StepBatch {
     await session.run(
       {
         ...this.tokenInputs(bySlot, T),
-        suffixMask: f32Tensor(this.suffixMask(slots, counts, T, S), [B, 1, T, S + T]),
+        ...this.masks(slots, counts, T, S),
         suffixSplit: i64Tensor([S, T]),
         ...context.inputs,
         ...context.splits(S + T),
@@ -163,16 +166,51 @@ export class SharedContextBatch implements StepBatch {
     return { ids: i64Tensor(ids, dims), positions: i64Tensor(positions, dims), lastRow: i64Tensor(lastRow) };
   }
 
-  /** `[B, 1, T, S+T]`: slot columns up to each length, then the new tokens causally. */
-  private suffixMask(slots: readonly number[], counts: readonly number[], T: number, S: number): Float32Array {
+  /** `suffixMask`; where layers are windowed `windowSuffixMask` and `windowContextMask` too. */
+  private masks(slots: readonly number[], counts: readonly number[], T: number, S: number): Record<string, Tensor> {
+    const dims = [slots.length, 1, T, S + T];
+    const suffixMask = f32Tensor(this.suffixMask(slots, counts, T, S), dims);
+    const { slidingWindow } = this.config;
+    if (slidingWindow === undefined) return { suffixMask };
+    const N = this.windowTokens as number;
+    return {
+      suffixMask,
+      windowSuffixMask: f32Tensor(this.suffixMask(slots, counts, T, S, slidingWindow.tokens), dims),
+      windowContextMask: f32Tensor(this.contextMask(slots, T, N, slidingWindow.tokens), [slots.length, 1, T, N]),
+    };
+  }
+
+  /** `[B, 1, T, S+T]`: slot columns up to each length, then the new tokens causally; of both the latest `window`. */
+  private suffixMask(
+    slots: readonly number[],
+    counts: readonly number[],
+    T: number,
+    S: number,
+    window = Number.POSITIVE_INFINITY,
+  ): Float32Array {
     const columns = S + T;
     const mask = new Float32Array(slots.length * T * columns).fill(MASKED);
     for (let b = 0; b < slots.length; b++) {
       const length = this.slots.lengthOf(slots[b]);
       for (let t = 0; t < T; t++) {
         const row = (b * T + t) * columns;
-        mask.fill(0, row, row + length);
-        mask.fill(0, row + S, row + S + Math.min(t + 1, counts[b]));
+        // token t is the suffix' (length + t)th and sees its own index and window − 1 before it
+        const first = Math.max(0, length + t + 1 - window);
+        if (first < length) mask.fill(0, row + first, row + length);
+        mask.fill(0, row + S + Math.max(0, first - length), row + S + Math.min(t + 1, counts[b]));
+      }
+    }
+    return mask;
+  }
+
+  /** `[B, 1, T, N]` over the latest N context positions: those within `window` of each new token. */
+  private contextMask(slots: readonly number[], T: number, N: number, window: number): Float32Array {
+    const mask = new Float32Array(slots.length * T * N).fill(MASKED);
+    for (let b = 0; b < slots.length; b++) {
+      for (let t = 0; t < T; t++) {
+        const row = (b * T + t) * N;
+        const first = Math.max(0, N + this.slots.lengthOf(slots[b]) + t + 1 - window);
+        if (first < N) mask.fill(0, row + first, row + N);
       }
     }
     return mask;

@@ -3,29 +3,32 @@
  *
  * @module
  */
-import type { ModelConfig } from "@kvault/model";
+import { globalLayers, type ModelConfig } from "@kvault/model";
 import type { SurrogateWeights } from "./model-runner.ts";
 import type { ChunkObserver } from "./prefill.ts";
 import { perLayer, type Tensors } from "./session.ts";
 
 export class SurrogateObserver implements ChunkObserver {
-  /** Per layer `[kvHead, seq]`. */
+  /** Per layer `[kvHead, seq]`, 0 for windowed layers. */
   readonly result: readonly Float32Array[];
+  private readonly layers: readonly number[];
   private readonly numKvHeads: number;
   private readonly seqLen: number;
   private readonly inputs: Tensors;
 
-  constructor({ numLayers, numKvHeads, hiddenSize }: ModelConfig, weights: SurrogateWeights, seqLen: number) {
+  constructor(config: ModelConfig, weights: SurrogateWeights, seqLen: number) {
+    const { numLayers, numKvHeads, hiddenSize } = config;
+    this.layers = globalLayers(config);
     const size = hiddenSize * numKvHeads;
     this.numKvHeads = numKvHeads;
     this.seqLen = seqLen;
     this.result = Array.from({ length: numLayers }, () => new Float32Array(numKvHeads * seqLen));
     this.inputs = {
-      ...perLayer(numLayers, "surrogateWeight", (l) => weights.weight_LMK.subarray(l * size, (l + 1) * size), [
+      ...perLayer(this.layers, "surrogateWeight", (l) => weights.weight_LMK.subarray(l * size, (l + 1) * size), [
         hiddenSize,
         numKvHeads,
       ]),
-      ...perLayer(numLayers, "surrogateBias", (l) => weights.bias_LK.subarray(l * numKvHeads, (l + 1) * numKvHeads), [
+      ...perLayer(this.layers, "surrogateBias", (l) => weights.bias_LK.subarray(l * numKvHeads, (l + 1) * numKvHeads), [
         numKvHeads,
       ]),
     };
@@ -34,11 +37,12 @@ export class SurrogateObserver implements ChunkObserver {
   bind(_: number, tokens: number): { inputs: Tensors; outputs: Tensors } {
     const { numKvHeads } = this;
     const rows = (): Float32Array => new Float32Array(tokens * numKvHeads);
-    return { inputs: this.inputs, outputs: perLayer(this.result.length, "surrogate", rows, [1, tokens, numKvHeads]) };
+    return { inputs: this.inputs, outputs: perLayer(this.layers, "surrogate", rows, [1, tokens, numKvHeads]) };
   }
 
   collect(start: number, tokens: number, outputs: Tensors): void {
-    for (const [layer, score_KS] of this.result.entries()) {
+    for (const layer of this.layers) {
+      const score_KS = this.result[layer];
       const rows_TK = outputs[`surrogate.${layer}`].data as Float32Array;
       for (let t = 0; t < tokens; t++) {
         for (let k = 0; k < this.numKvHeads; k++) score_KS[k * this.seqLen + start + t] = rows_TK[t * this.numKvHeads + k];

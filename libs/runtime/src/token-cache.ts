@@ -3,21 +3,27 @@
  *
  * Per layer one buffer `[capacity, K·D]` for keys and one for values. A chunk's outputs are
  * bound to the rows behind what is there, so nothing is copied until the capacity is raised.
+ * Windowed layers are held whole too, so cutting back needs no copy; a graph is given the rows
+ * they see.
  *
  * @module
  */
 import type { DenseLayerKv, KvShape } from "@kvault/core";
+import { type SlidingWindow, windowOf } from "@kvault/model";
 import { f32Tensor, type Tensor } from "./session.ts";
 
+/** Sizes, and which layers are windowed. */
+export type TokenCacheShape = KvShape & { readonly slidingWindow?: SlidingWindow };
+
 export class TokenCache {
-  readonly shape: KvShape;
+  readonly shape: TokenCacheShape;
   /** Tokens present. */
   length = 0;
   private readonly rowSize: number;
   private readonly keys: Float32Array[];
   private readonly values: Float32Array[];
 
-  constructor(shape: KvShape, capacityTokens: number) {
+  constructor(shape: TokenCacheShape, capacityTokens: number) {
     this.shape = shape;
     this.rowSize = shape.numKvHeads * shape.headDim;
     const allocate = (): Float32Array[] =>
@@ -26,15 +32,21 @@ export class TokenCache {
     this.values = allocate();
   }
 
-  /** Inputs `pastKey.l`, `pastValue.l` `[1, tokens, K·D]`: the first `tokens` tokens. */
+  /** Inputs `pastKey.l`, `pastValue.l` `[1, n, K·D]`: what the next token sees of the first `tokens` tokens. */
   past(tokens: number): Record<string, Tensor> {
-    return this.rows("past", 0, tokens);
+    return this.rows("past", (layer) => tokens - this.seen(layer, tokens), tokens);
+  }
+
+  /** Tokens of the first `tokens` that windowed layers are given; undefined where there are none. */
+  windowedPast(tokens: number): number | undefined {
+    const { slidingWindow } = this.shape;
+    return slidingWindow === undefined ? undefined : Math.min(tokens, slidingWindow.tokens - 1);
   }
 
   /** Outputs `newKey.l`, `newValue.l` `[1, tokens, K·D]` behind what is there. */
   room(tokens: number): Record<string, Tensor> {
     this.reserve(this.length + tokens);
-    return this.rows("new", this.length, tokens);
+    return this.rows("new", () => this.length, this.length + tokens);
   }
 
   /** Forgets every token from `length` on. */
@@ -67,12 +79,17 @@ export class TokenCache {
     };
   }
 
-  private rows(prefix: "past" | "new", start: number, tokens: number): Record<string, Tensor> {
+  private seen(layer: number, tokens: number): number {
+    return windowOf(this.shape, layer) === undefined ? tokens : (this.windowedPast(tokens) as number);
+  }
+
+  private rows(prefix: "past" | "new", startOf: (layer: number) => number, end: number): Record<string, Tensor> {
     const tensors: Record<string, Tensor> = {};
     for (let layer = 0; layer < this.shape.numLayers; layer++) {
+      const start = startOf(layer);
       for (const [kind, buffers] of [["Key", this.keys] as const, ["Value", this.values] as const]) {
-        const data = buffers[layer].subarray(start * this.rowSize, (start + tokens) * this.rowSize);
-        tensors[`${prefix}${kind}.${layer}`] = f32Tensor(data, [1, tokens, this.rowSize]);
+        const data = buffers[layer].subarray(start * this.rowSize, end * this.rowSize);
+        tensors[`${prefix}${kind}.${layer}`] = f32Tensor(data, [1, end - start, this.rowSize]);
       }
     }
     return tensors;

@@ -9,7 +9,7 @@
  * @module
  */
 import { throwIfAborted } from "@kvault/core";
-import type { ModelConfig } from "@kvault/model";
+import { globalLayers, type ModelConfig } from "@kvault/model";
 import { yieldToEventLoop } from "./event-loop.ts";
 import type { RunOptions } from "./model-runner.ts";
 import { causalMask, chunkInputs } from "./prefill.ts";
@@ -19,26 +19,29 @@ import type { TokenCache } from "./token-cache.ts";
 /** Window tokens of one run: work arrays of `H·T × S` floats per layer. */
 const WINDOW_RUN_TOKENS = 128;
 
-/** Per layer `[queryHead, seqLen]`, f32 sums of f32 rows; `ids` are all the cache's tokens. */
+/** Per layer `[queryHead, seqLen]`, f32 sums of f32 rows, empty for windowed layers; `ids` are all the cache's tokens. */
 export async function runWindowPass(
   session: Session,
-  { numLayers, numQueryHeads }: ModelConfig,
+  config: ModelConfig,
   cache: TokenCache,
   ids: Int32Array,
   windowTokens: number,
   { signal, onProgress, betweenRuns = yieldToEventLoop }: RunOptions,
 ): Promise<Float32Array[]> {
+  const { numQueryHeads } = config;
   const seqLen = ids.length;
+  const layers = globalLayers(config);
   const first = Math.max(0, seqLen - windowTokens);
-  const sum_L = Array.from({ length: numLayers }, () => new Float32Array(numQueryHeads * seqLen));
+  const sum_L = Array.from({ length: config.numLayers }, () => new Float32Array(0));
+  for (const layer of layers) sum_L[layer] = new Float32Array(numQueryHeads * seqLen);
   for (let start = first; start < seqLen; start += WINDOW_RUN_TOKENS) {
     throwIfAborted(signal);
     const chunk = ids.subarray(start, start + WINDOW_RUN_TOKENS);
     const end = start + chunk.length;
-    const outputs = perLayer(numLayers, "windowAttention", () => new Float32Array(numQueryHeads * end), [numQueryHeads, end]);
+    const outputs = perLayer(layers, "windowAttention", () => new Float32Array(numQueryHeads * end), [numQueryHeads, end]);
     const causal = f32Tensor(causalMask(chunk.length), [chunk.length, chunk.length]);
     await session.run({ ...chunkInputs(cache, chunk, start), causal }, outputs);
-    for (let layer = 0; layer < numLayers; layer++) {
+    for (const layer of layers) {
       addColumns(sum_L[layer], outputs[`windowAttention.${layer}`].data as Float32Array, numQueryHeads, seqLen, end);
     }
     onProgress?.(end - first, seqLen - first);

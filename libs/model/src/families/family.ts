@@ -8,6 +8,7 @@
  * @module
  */
 import { KvaultError } from "@kvault/core";
+import type { GgufMetadata } from "../formats/gguf-metadata.ts";
 import type { GraphBuilder, Value } from "../graph/graph-builder.ts";
 import type { ModelConfig } from "../types.ts";
 
@@ -17,7 +18,7 @@ export interface WeightPlan {
   readonly name: string;
   /** `linear` and `embedding` stay quantised in blocks; `vector` becomes f32. */
   readonly form: "linear" | "embedding" | "vector";
-  /** Set for query and key projections whose rows are in interleaved-RoPE order: rows per head. */
+  /** Set for query and key projections whose rows a GGUF keeps in interleaved-RoPE order: rows per head. */
   readonly interleavedHeadDim?: number;
   /** An optional tensor is skipped when the file lacks it. */
   readonly optional?: boolean;
@@ -47,9 +48,26 @@ export interface DecoderInputs {
   selectRows(hidden: Value): Value;
 }
 
+/** How a published model folder of a family differs from Llama's (formats/safetensors-folder.ts). */
+export interface HuggingFaceTraits {
+  /** Names of a layer's parts that mean something else here, e.g. `post_attention_layernorm`. */
+  readonly layerParts?: Readonly<Record<string, string>>;
+  /** What `config.json` may leave out. */
+  readonly defaults?: Readonly<Record<string, number | boolean>>;
+  /** Name of the activation in `config.json`. @default "silu" */
+  readonly activation?: string;
+  /** Norms multiply by 1 + weight. */
+  readonly normsAreOffsets?: true;
+  /** Some layers see a sliding window. */
+  readonly slidingWindow?: true;
+}
+
 export interface ModelFamily {
   /** GGUF `general.architecture`. */
   readonly architecture: string;
+  readonly huggingFace?: HuggingFaceTraits;
+  /** Adds what only this architecture's metadata says. */
+  configure?(config: ModelConfig, metadata: GgufMetadata): ModelConfig;
   weights(config: ModelConfig): readonly WeightPlan[];
   /** Writes the network; returns the logits `[rows, V]`. */
   build(graph: GraphBuilder, config: ModelConfig, inputs: DecoderInputs): Value;

@@ -4,11 +4,13 @@
  *
  * @module
  */
-import { buildDecoder, decoderWeights } from "../graph/decoder.ts";
+import { buildDecoder, type DecoderTraits, decoderWeights } from "../graph/decoder.ts";
 import type { ModelFamily } from "./family.ts";
+
+const TRAITS: DecoderTraits = { attentionBias: true };
 
 export const family: ModelFamily = {
   architecture: "qwen2",
-  weights: (config) => decoderWeights(config, { interleavedRows: false, attentionBias: true }),
-  build: (graph, config, inputs) => buildDecoder(graph, config, inputs),
+  weights: (config) => decoderWeights(config, TRAITS),
+  build: (graph, config, inputs) => buildDecoder(graph, config, inputs, TRAITS),
 };

@@ -12,6 +12,7 @@ import { KvaultError } from "@kvault/core";
 import { GGML_TYPES } from "./ggml-types.ts";
 import { type GgufHeader, GgufHeaderCut, parseGgufHeader } from "./gguf-header.ts";
 import { GgufMetadata } from "./gguf-metadata.ts";
+import { rowBytes, type WeightSource, type WeightTensor } from "./weight-source.ts";
 
 /** First read; holds the header of every model in the catalogue. Doubled until the header fits. */
 const FIRST_READ_BYTES = 8 * 1024 * 1024;
@@ -20,26 +21,14 @@ const MAX_HEADER_BYTES = 256 * 1024 * 1024;
 /** Linux moves at most 2 GiB − 4 KiB per read. */
 const MAX_READ_BYTES = 1024 * 1024 * 1024;
 
-export interface GgufTensor {
+export interface GgufTensor extends WeightTensor {
   readonly name: string;
-  /** Lower-case GGML layout, e.g. `q5_0`. */
-  readonly type: string;
-  /** `[ne0, ne1, …]`: ne0 is the contiguous (input, K) dimension of a weight matrix, ne1 its rows (N). */
-  readonly shape: readonly number[];
   /** In the file. */
   readonly byteOffset: number;
-  readonly byteLength: number;
 }
 
-export interface GgufFile {
-  readonly path: string;
-  readonly fileBytes: number;
-  readonly metadata: GgufMetadata;
+export interface GgufFile extends WeightSource {
   readonly tensors: ReadonlyMap<string, GgufTensor>;
-  /** The tensor's bytes in a fresh buffer. MODEL_CORRUPT when there is none of that name, or the file ends early. */
-  readTensor(name: string): Promise<Uint8Array>;
-  /** Idempotent. */
-  close(): Promise<void>;
 }
 
 /** Opens a GGUF file. MODEL_UNAVAILABLE when it cannot be opened, MODEL_CORRUPT or MODEL_UNSUPPORTED when it cannot be used. */
@@ -56,11 +45,13 @@ export async function openGguf(path: string): Promise<GgufFile> {
       fileBytes,
       metadata,
       tensors,
-      async readTensor(name) {
+      interleavedRows: true,
+      async readTensor(name, rows) {
         const tensor = tensors.get(name);
         if (tensor === undefined) throw corrupt(path, `there is no tensor "${name}" among ${tensors.size}`, { tensor: name });
-        const bytes = new Uint8Array(tensor.byteLength);
-        await readFully(handle, bytes, tensor.byteOffset, path, `tensor "${name}"`);
+        const { start, length } = rowBytes(tensor, rows);
+        const bytes = new Uint8Array(length);
+        await readFully(handle, bytes, tensor.byteOffset + start, path, `tensor "${name}"`);
         return bytes;
       },
       close() {

@@ -99,6 +99,18 @@ export class GraphBuilder {
     return name;
   }
 
+  /** An f32 scalar. */
+  scalarFloat(value: number): Value {
+    const name = `float_${String(value).replaceAll("-", "m").replaceAll("+", "")}`;
+    this.initializers.set(name, {
+      name,
+      dims: [],
+      dataType: DATA_TYPE.f32,
+      rawData: new Uint8Array(Float32Array.of(value).buffer),
+    });
+    return name;
+  }
+
   /** A weight of the external file; `alias` and `shape` give the same bytes another name and form. */
   weight(name: string, alias: string = name, shape?: readonly number[]): Value {
     const tensor = this.weights.tensors[name];

@@ -1,5 +1,5 @@
 /**
- * The cache of generated graphs: one folder per weight file and builder version, holding the
+ * The cache of generated graphs: one folder per weight source and builder version, holding the
  * external weights once and one small ONNX file per graph kind.
  *
  * The folder appears by rename when it is complete; two processes building at once waste
@@ -14,11 +14,12 @@ import { join } from "node:path";
 import { KvaultError, sha256Hex, throwIfAborted } from "@kvault/core";
 import { dequantise } from "../dequant/registry.ts";
 import { loadFamily, type ModelFamily, type WeightPlan } from "../families/family.ts";
-import type { GgufFile } from "../formats/gguf.ts";
-import { toMatMulNBits } from "../quant/matmul-nbits.ts";
+import type { WeightSource } from "../formats/weight-source.ts";
+import { matMulNBitsForm, toMatMulNBits } from "../quant/matmul-nbits.ts";
 import { halfSplitRowOrder, reorderRows } from "../quant/row-order.ts";
+import { globalLayers, ropeFrequencies } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
-import { ROPE_COS, ROPE_SIN } from "./decoder.ts";
+import { rotationTables } from "./decoder.ts";
 import type { Activations } from "./linear.ts";
 import { OBSERVERS, type ObserverName } from "./observers/registry.ts";
 import { buildPrefillGraph } from "./prefill-graph.ts";
@@ -30,6 +31,8 @@ const WEIGHTS_VERSION = 1;
 
 const WEIGHTS_FILE = "weights.bin";
 const INDEX_FILE = "weights.json";
+/** Source bytes of a matrix converted at once. */
+const SLAB_BYTES = 32 * 1024 * 1024;
 const STALE_MS = 24 * 60 * 60 * 1000;
 
 export interface GraphCacheOptions {
@@ -49,12 +52,12 @@ export interface GraphSet {
   step(): Promise<string>;
 }
 
-/** Prepares the weights of `gguf` for its graphs. The first call on a machine converts them (seconds). */
-export async function openGraphs(gguf: GgufFile, config: ModelConfig, options: GraphCacheOptions): Promise<GraphSet> {
+/** Prepares the weights of `source` for its graphs. The first call on a machine converts them (seconds). */
+export async function openGraphs(source: WeightSource, config: ModelConfig, options: GraphCacheOptions): Promise<GraphSet> {
   const family = await loadFamily(config.architecture);
   const root = join(options.cacheDir, "graphs");
   const folder = join(root, `${options.weightsSha256.slice(0, 32)}-v${WEIGHTS_VERSION}`);
-  if (!(await exists(join(folder, INDEX_FILE)))) await buildFolder(gguf, config, family, root, folder, options);
+  if (!(await exists(join(folder, INDEX_FILE)))) await buildFolder(source, config, family, root, folder, options);
   const weights = JSON.parse(await readFile(join(folder, INDEX_FILE), "utf8")) as WeightsIndex;
   await checkWeightsSize(folder, weights);
   const graphOptions = { weights, weightsFileName: WEIGHTS_FILE, activations: options.activations };
@@ -74,7 +77,7 @@ export async function openGraphs(gguf: GgufFile, config: ModelConfig, options: G
 }
 
 async function buildFolder(
-  gguf: GgufFile,
+  source: WeightSource,
   config: ModelConfig,
   family: ModelFamily,
   root: string,
@@ -86,7 +89,7 @@ async function buildFolder(
   const building = `${folder}.building-${process.pid}-${randomBytes(4).toString("hex")}`;
   await mkdir(building);
   try {
-    const index = await writeWeights(join(building, WEIGHTS_FILE), gguf, config, family, options);
+    const index = await writeWeights(join(building, WEIGHTS_FILE), source, config, family, options);
     await writeFile(join(building, INDEX_FILE), JSON.stringify(index));
     await rename(building, folder).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error; // somebody else was first
@@ -98,20 +101,20 @@ async function buildFolder(
 
 async function writeWeights(
   path: string,
-  gguf: GgufFile,
+  source: WeightSource,
   config: ModelConfig,
   family: ModelFamily,
   options: GraphCacheOptions,
 ): Promise<WeightsIndex> {
-  const plans = family.weights(config).filter((plan) => !plan.optional || gguf.tensors.has(plan.name));
+  const plans = family.weights(config).filter((plan) => !plan.optional || source.tensors.has(plan.name));
   const file = await open(path, "w");
   try {
     const writer = new WeightsWriter(file);
-    await writeRotation(writer, config);
+    await writeRotations(writer, config);
     for (const [done, plan] of plans.entries()) {
       throwIfAborted(options.signal);
       options.onProgress?.(done, plans.length);
-      await writeWeight(writer, gguf, plan);
+      await writeWeight(writer, source, plan);
     }
     options.onProgress?.(plans.length, plans.length);
     await file.sync();
@@ -121,33 +124,52 @@ async function writeWeights(
   }
 }
 
-async function writeWeight(writer: WeightsWriter, gguf: GgufFile, plan: WeightPlan): Promise<void> {
-  const bytes = await gguf.readTensor(plan.name);
-  const { type, shape } = gguf.tensors.get(plan.name) as { type: string; shape: readonly number[] };
+async function writeWeight(writer: WeightsWriter, source: WeightSource, plan: WeightPlan): Promise<void> {
+  const tensor = source.tensors.get(plan.name);
+  if (tensor === undefined) {
+    throw new KvaultError("MODEL_CORRUPT", `Cannot use model: "${source.path}" has no tensor "${plan.name}"`, {
+      details: { tensor: plan.name },
+    });
+  }
+  const { type, shape, byteLength } = tensor;
   if (plan.form === "vector") {
-    await writer.writeTensor(plan.name, shape, dequantise(type, bytes));
+    await writer.writeTensor(plan.name, shape, dequantise(type, await source.readTensor(plan.name)));
     return;
   }
   const [columns, rows] = shape as [number, number];
-  const headDim = plan.interleavedHeadDim;
-  const ordered = headDim === undefined ? bytes : reorderRows(bytes, halfSplitRowOrder(rows / headDim, headDim));
-  await writer.writeMatrix(plan.name, toMatMulNBits(type, ordered, columns, rows));
+  const headDim = source.interleavedRows ? plan.interleavedHeadDim : undefined;
+  // slabs of whole heads, so that rows can be put in order within each
+  const unit = headDim ?? 1;
+  const slabRows = Math.max(unit, Math.floor(SLAB_BYTES / (byteLength / rows) / unit) * unit);
+  const matrix = writer.openMatrix(plan.name, matMulNBitsForm(type), rows, columns);
+  for (let first = 0; first < rows; first += slabRows) {
+    const count = Math.min(slabRows, rows - first);
+    const bytes = await source.readTensor(plan.name, { first, count });
+    const ordered = headDim === undefined ? bytes : reorderRows(bytes, halfSplitRowOrder(count / headDim, headDim));
+    await matrix.writeRows(toMatMulNBits(type, ordered, columns, count));
+  }
 }
 
-/** cos and sin of position · theta^(−2i/D), `[maxTokens, D/2]`, angles in f64. */
-async function writeRotation(writer: WeightsWriter, { maxTokens, headDim, ropeTheta }: ModelConfig): Promise<void> {
-  const half = headDim / 2;
-  const cos = new Float32Array(maxTokens * half);
-  const sin = new Float32Array(maxTokens * half);
-  for (let i = 0; i < half; i++) {
-    const frequency = ropeTheta ** ((-2 * i) / headDim);
-    for (let position = 0; position < maxTokens; position++) {
-      cos[position * half + i] = Math.cos(position * frequency);
-      sin[position * half + i] = Math.sin(position * frequency);
+/** cos and sin of position · frequency, `[maxTokens, D/2]`, angles in f64; one pair of tables per kind of layer. */
+async function writeRotations(writer: WeightsWriter, config: ModelConfig): Promise<void> {
+  const written = new Set<string>();
+  const { maxTokens, headDim } = config;
+  for (const layer of [...globalLayers(config).slice(0, 1), ...Array.from({ length: config.numLayers }, (_, l) => l)]) {
+    const tables = rotationTables(config, layer);
+    if (written.has(tables.cos)) continue;
+    written.add(tables.cos);
+    const half = headDim / 2;
+    const cos = new Float32Array(maxTokens * half);
+    const sin = new Float32Array(maxTokens * half);
+    for (const [i, frequency] of ropeFrequencies(config, layer).entries()) {
+      for (let position = 0; position < maxTokens; position++) {
+        cos[position * half + i] = Math.cos(position * frequency);
+        sin[position * half + i] = Math.sin(position * frequency);
+      }
     }
+    await writer.writeTensor(tables.cos, [maxTokens, half], cos);
+    await writer.writeTensor(tables.sin, [maxTokens, half], sin);
   }
-  await writer.writeTensor(ROPE_COS, [maxTokens, half], cos);
-  await writer.writeTensor(ROPE_SIN, [maxTokens, half], sin);
 }
 
 async function checkWeightsSize(folder: string, weights: WeightsIndex): Promise<void> {

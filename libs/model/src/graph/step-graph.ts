@@ -9,11 +9,13 @@
  *
  * `suffixMask` `[B, 1, T, S+T]` adds 0 where a new token sees a column of its sequence's
  * suffix slots (S) or of the new tokens (T), and a large negative number elsewhere: it carries
- * suffix lengths, padding and causality.
+ * suffix lengths, padding and causality. Windowed layers have masks of their own, for the
+ * context too: `windowSuffixMask`, and `windowContextMask` over the latest tokens they hold.
  *
  * @module
  */
 import type { AttentionTensors, ModelFamily } from "../families/family.ts";
+import { windowOf } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
 import { GraphBuilder, type Value } from "./graph-builder.ts";
 import type { Activations } from "./linear.ts";
@@ -29,7 +31,8 @@ export interface StepGraphOptions {
  * Inputs: `ids` `positions` [B,T] i64, `lastRow` [B] i64 (row of B·T whose logits are wanted),
  * `suffixMask` [B,1,T,S+T] f32, `suffixSplit` [2] i64 (S, T); per layer l and KV head k
  * `contextKey.l.k` [D,N] (transposed), `contextValue.l.k` [N,D], `suffixKey.l.k`
- * `suffixValue.l.k` [B,S,D], `split.l.k` [2] i64 (S+T, N).
+ * `suffixValue.l.k` [B,S,D], `split.l.k` [2] i64 (S+T, N). Where layers are windowed
+ * `windowSuffixMask` [B,1,T,S+T] and `windowContextMask` [B,1,T,N of every windowed layer] f32.
  * Outputs: `newKey.l` `newValue.l` [B,T,K·D], `logits` [B,V].
  */
 export function buildStepGraph(family: ModelFamily, config: ModelConfig, options: StepGraphOptions): Uint8Array {
@@ -42,6 +45,9 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
   const positions = graph.input("positions", "i64", ["B", "T"]);
   const lastRow = graph.input("lastRow", "i64", ["B"]);
   const suffixMask = graph.input("suffixMask", "f32", ["B", 1, "T", "U"]);
+  const isWindowed = config.slidingWindow !== undefined;
+  const windowSuffixMask = isWindowed ? graph.input("windowSuffixMask", "f32", ["B", 1, "T", "U"]) : "";
+  const windowContextMask = isWindowed ? graph.input("windowContextMask", "f32", ["B", 1, "T", "W"]) : "";
   const suffixSplit = graph.input("suffixSplit", "i64", [2]);
   const shapeOf = (value: Value, start: number, end: number): Value => graph.node("Shape", [value], { start, end });
   const batch = shapeOf(ids, 0, 1);
@@ -71,6 +77,7 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
     graph.output(newKey, "f32", ["B", "T", kvSize]);
     graph.output(newValue, "f32", ["B", "T", kvSize]);
     const q_BHTD = graph.transpose(graph.reshape(q, 0, 0, numQueryHeads, headDim), 0, 2, 1, 3);
+    const sees = windowOf(config, layer);
     const qHeads = perHead(q_BHTD, groupSize, 1, `q.${layer}`); // [B, G, T, D]
     const kHeads = perHead(k, headDim, 2, `k.${layer}`); // [B, T, D]
     const vHeads = perHead(v, headDim, 2, `v.${layer}`);
@@ -94,8 +101,10 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
         ],
         2,
       );
-      const masked = graph.add(graph.node("Reshape", [suffixLogits, groupShape]), suffixMask);
-      const attention = graph.node("Softmax", [graph.concat([masked, contextLogits], 3)], { axis: -1 });
+      const ownLogits = graph.node("Reshape", [suffixLogits, groupShape]);
+      const masked = graph.add(ownLogits, sees === undefined ? suffixMask : windowSuffixMask);
+      const onSeen = sees === undefined ? contextLogits : graph.add(contextLogits, windowContextMask);
+      const attention = graph.node("Softmax", [graph.concat([masked, onSeen], 3)], { axis: -1 });
       const [onSuffix, onContext] = split(attention, sizes, 3, [`onSuffix.${id}`, `onContext.${id}`]) as [Value, Value];
       const [onOld, onNew] = split(onSuffix, suffixSplit, 3, [`onOld.${id}`, `onNew.${id}`]) as [Value, Value];
       const fromContext = graph.matMul(graph.node("Reshape", [onContext, flatShape]), contextValue); // [B·G·T, D]

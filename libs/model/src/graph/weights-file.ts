@@ -3,13 +3,13 @@
  * computes with, and an index of names, types, shapes and byte ranges.
  *
  * Tensors start at multiples of 4096 bytes so that ONNX Runtime can map them. Bytes are
- * streamed tensor by tensor: building a 0.5B model holds one matrix at a time.
+ * streamed: building a model holds some rows of one matrix at a time.
  *
  * @module
  */
 import type { FileHandle } from "node:fs/promises";
 import { bytesOf } from "@kvault/core";
-import type { MatMulNBitsWeight } from "../quant/matmul-nbits.ts";
+import type { MatMulNBitsForm, MatMulNBitsWeight } from "../quant/matmul-nbits.ts";
 import type { ElementType } from "./graph-builder.ts";
 
 /** A tensor's place in the external data file. */
@@ -52,22 +52,49 @@ export class WeightsWriter {
   }
 
   async writeTensor(name: string, shape: readonly number[], data: Float32Array | Uint8Array): Promise<void> {
-    if (Object.hasOwn(this.tensors, name)) throw new RangeError(`Cannot write weight "${name}": written before`);
     const bytes = bytesOf(data);
-    const byteOffset = Math.ceil(this.end / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
-    for (let done = 0; done < bytes.byteLength; ) {
-      const { bytesWritten } = await this.file.write(bytes, done, bytes.byteLength - done, byteOffset + done);
-      done += bytesWritten;
-    }
-    this.tensors[name] = { type: data instanceof Float32Array ? "f32" : "u8", shape, byteOffset, byteLength: bytes.byteLength };
-    this.end = byteOffset + bytes.byteLength;
+    await this.writeAt(bytes, this.allocate(name, data instanceof Float32Array ? "f32" : "u8", shape, bytes.byteLength));
   }
 
-  async writeMatrix(name: string, matrix: MatMulNBitsWeight): Promise<void> {
-    const { bits, blockSize, K, N, quant, scale, zeroPoint } = matrix;
-    await this.writeTensor(`${name}.quant`, [N, K / blockSize, (blockSize * bits) / 8], quant);
-    await this.writeTensor(`${name}.scale`, [scale.length], scale);
-    if (zeroPoint !== undefined) await this.writeTensor(`${name}.zero`, [zeroPoint.length], zeroPoint);
-    this.matrices[name] = { rows: N, columns: K, bits, blockSize };
+  /** Makes room for a matrix whose rows are then written in order, a slab of whole rows at a time. */
+  openMatrix(name: string, form: MatMulNBitsForm, rows: number, columns: number): MatrixWriter {
+    const { bits, blockSize, symmetric } = form;
+    const blocks = columns / blockSize;
+    const bytesPerBlock = (blockSize * bits) / 8;
+    const quantAt = this.allocate(`${name}.quant`, "u8", [rows, blocks, bytesPerBlock], rows * blocks * bytesPerBlock);
+    const scaleAt = this.allocate(`${name}.scale`, "f32", [rows * blocks], rows * blocks * Float32Array.BYTES_PER_ELEMENT);
+    const zeroAt = symmetric ? undefined : this.allocate(`${name}.zero`, "u8", [rows * blocks], rows * blocks);
+    this.matrices[name] = { rows, columns, bits, blockSize };
+    let done = 0;
+    return {
+      writeRows: async ({ N, quant, scale, zeroPoint }) => {
+        const block = done * blocks;
+        done += N;
+        await this.writeAt(quant, quantAt + block * bytesPerBlock);
+        await this.writeAt(bytesOf(scale), scaleAt + block * Float32Array.BYTES_PER_ELEMENT);
+        if (zeroAt !== undefined) await this.writeAt(zeroPoint as Uint8Array, zeroAt + block);
+      },
+    };
   }
+
+  private allocate(name: string, type: ElementType, shape: readonly number[], byteLength: number): number {
+    if (Object.hasOwn(this.tensors, name)) throw new RangeError(`Cannot write weight "${name}": written before`);
+    const byteOffset = Math.ceil(this.end / ALIGNMENT_BYTES) * ALIGNMENT_BYTES;
+    this.tensors[name] = { type, shape, byteOffset, byteLength };
+    this.end = byteOffset + byteLength;
+    return byteOffset;
+  }
+
+  private async writeAt(bytes: Uint8Array, position: number): Promise<void> {
+    for (let done = 0; done < bytes.byteLength; ) {
+      const { bytesWritten } = await this.file.write(bytes, done, bytes.byteLength - done, position + done);
+      done += bytesWritten;
+    }
+  }
+}
+
+/** Takes a matrix' rows in order. */
+export interface MatrixWriter {
+  /** Appends `weight.N` rows. */
+  writeRows(weight: MatMulNBitsWeight): Promise<void>;
 }

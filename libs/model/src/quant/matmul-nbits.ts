@@ -48,10 +48,15 @@ interface Operands {
 /** Writes the operands of `numBlocks` source blocks. */
 type Convert = (bytes: Uint8Array, numBlocks: number, out: Operands) => void;
 
-interface Mapping {
+/** What a GGML type becomes. */
+export interface MatMulNBitsForm {
   readonly bits: 4 | 8;
   readonly blockSize: 16 | 32;
+  /** No zero points are needed. */
   readonly symmetric: boolean;
+}
+
+interface Mapping extends MatMulNBitsForm {
   readonly convert: Convert;
 }
 
@@ -70,16 +75,25 @@ const MAPPINGS: ReadonlyMap<string, Mapping> = new Map<string, Mapping>([
 /** Types whose MatMulNBits form equals {@link dequantise} bit for bit. */
 export const LOSSLESS_TYPES: ReadonlySet<string> = new Set(["q8_0", "q5_0", "q6_k", "q4_0"]);
 
+/** The form that matrices of GGML type `type` take. MODEL_UNSUPPORTED for a type without a mapping. */
+export function matMulNBitsForm(type: string): MatMulNBitsForm {
+  return mappingOf(type);
+}
+
+function mappingOf(type: string): Mapping {
+  const mapping = MAPPINGS.get(type);
+  if (mapping === undefined) {
+    throw new KvaultError("MODEL_UNSUPPORTED", `Cannot map tensor type "${type}" to MatMulNBits`, { details: { type } });
+  }
+  return mapping;
+}
+
 /**
  * `bytes` of a `[K, N]` GGUF tensor (K contiguous) → MatMulNBits operands. MODEL_UNSUPPORTED for a
  * type without a mapping, RangeError when K, N and the bytes do not agree.
  */
 export function toMatMulNBits(type: string, bytes: Uint8Array, K: number, N: number): MatMulNBitsWeight {
-  const mapping = MAPPINGS.get(type);
-  if (mapping === undefined) {
-    throw new KvaultError("MODEL_UNSUPPORTED", `Cannot map tensor type "${type}" to MatMulNBits`, { details: { type } });
-  }
-  const { bits, blockSize, symmetric, convert } = mapping;
+  const { bits, blockSize, symmetric, convert } = mappingOf(type);
   const { blockElements, blockBytes } = blockLayout(type);
   if (K % blockElements !== 0 || K % blockSize !== 0) {
     throw new RangeError(`Cannot map ${type} [K=${K}, N=${N}]: K is not a multiple of ${Math.max(blockElements, blockSize)}`);

@@ -4,9 +4,9 @@
  * @module
  */
 import { sha256Hex } from "@kvault/core";
-import { ropeText } from "../config.ts";
-import type { GgufFile } from "../formats/gguf.ts";
 import type { GgufMetadata } from "../formats/gguf-metadata.ts";
+import type { WeightSource } from "../formats/weight-source.ts";
+import { ropeText } from "../rope.ts";
 import type { ModelConfig, ModelIdentity, PromptBuilder, TokenDecoder } from "../types.ts";
 import { type ChatTemplate, parseChatTemplate, plainTemplate } from "./chat-template.ts";
 import { createPromptBuilder } from "./prompt-builder.ts";
@@ -20,16 +20,16 @@ export interface LoadedTokenizer {
 }
 
 /** Builds the tokenizer; half a second for 151 K tokens. MODEL_CORRUPT or MODEL_UNSUPPORTED when the file's cannot be used. */
-export function loadTokenizer(gguf: Pick<GgufFile, "metadata">): LoadedTokenizer {
-  const vocabulary = readVocabulary(gguf.metadata);
+export function loadTokenizer(source: Pick<WeightSource, "metadata">): LoadedTokenizer {
+  const vocabulary = readVocabulary(source.metadata);
   const encoder = createTextEncoder(vocabulary);
-  const template = chatTemplate(gguf.metadata, vocabulary);
+  const template = chatTemplate(source.metadata, vocabulary);
   return { prompts: createPromptBuilder(encoder, template), tokens: createTokenDecoder(vocabulary) };
 }
 
-/** What names the model in a context's digest. `weightsSha256` is the whole file's, as the hub verified it. */
-export function identityOf(gguf: Pick<GgufFile, "metadata">, config: ModelConfig, weightsSha256: string): ModelIdentity {
-  const { metadata } = gguf;
+/** What names the model in a context's digest. `weightsSha256` is the whole source's, as the hub verified it. */
+export function identityOf(source: Pick<WeightSource, "metadata">, config: ModelConfig, weightsSha256: string): ModelIdentity {
+  const { metadata } = source;
   return {
     weightsSha256,
     tokenizerSha256: digestVocabulary(metadata),

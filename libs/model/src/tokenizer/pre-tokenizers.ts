@@ -11,8 +11,10 @@ import { KvaultError } from "@kvault/core";
 
 /** Normalizer and pre-tokenizer in tokenizer.json form. */
 export interface PreTokenizer {
-  readonly normalizer: { readonly type: "NFC" } | null;
+  readonly normalizer: object | null;
   readonly pre_tokenizer: object;
+  /** A word that is a token is taken whole, whatever its merges would make of it. */
+  readonly ignore_merges?: boolean;
 }
 
 const BYTE_LEVEL = { type: "ByteLevel", add_prefix_space: false, trim_offsets: false };
@@ -37,14 +39,26 @@ const QWEN2_WORDS = [
   "\\s+",
 ].join("|");
 
+/** As Qwen2's, but digits come in groups of up to three. */
+const LLAMA3_WORDS = QWEN2_WORDS.replace("\\p{N}|", "\\p{N}{1,3}|");
+
 const PRE_TOKENIZERS: ReadonlyMap<string, PreTokenizer> = new Map<string, PreTokenizer>([
+  [
+    "llama-bpe",
+    {
+      normalizer: null,
+      pre_tokenizer: sequence(isolate(LLAMA3_WORDS), { ...BYTE_LEVEL, use_regex: false }),
+      ignore_merges: true,
+    },
+  ],
   ["qwen2", { normalizer: { type: "NFC" }, pre_tokenizer: sequence(isolate(QWEN2_WORDS), { ...BYTE_LEVEL, use_regex: false }) }],
   // every digit alone, then the words of GPT-2
   ["smollm", { normalizer: null, pre_tokenizer: sequence(isolate("\\p{N}"), { ...BYTE_LEVEL, use_regex: true }) }],
 ]);
 
-/** MODEL_UNSUPPORTED when the name is not known. */
+/** By name, or as the JSON that a tokenizer.json brings along. MODEL_UNSUPPORTED when the name is not known. */
 export function preTokenizer(name: string): PreTokenizer {
+  if (name.startsWith("{")) return JSON.parse(name) as PreTokenizer;
   const found = PRE_TOKENIZERS.get(name);
   if (found === undefined) {
     const known = [...PRE_TOKENIZERS.keys()].join(", ");

@@ -13,6 +13,7 @@
 import { Tokenizer } from "@huggingface/tokenizers";
 import { KvaultError } from "@kvault/core";
 import { preTokenizer } from "./pre-tokenizers.ts";
+import { createSentencePieceEncoder } from "./sentencepiece.ts";
 import type { Vocabulary } from "./vocabulary.ts";
 
 export interface TextEncoder {
@@ -23,7 +24,20 @@ export interface TextEncoder {
 }
 
 export function createTextEncoder(vocabulary: Vocabulary): TextEncoder {
-  const { normalizer, pre_tokenizer } = preTokenizer(vocabulary.pre);
+  const encodeText = vocabulary.kind === "byte-level" ? byteLevelEncoder(vocabulary) : createSentencePieceEncoder(vocabulary);
+  const { specials } = vocabulary;
+  const anySpecial = alternation([...specials.keys()]);
+  return {
+    encodeText,
+    encodeTemplate(text) {
+      if (anySpecial === undefined) return encodeText(text);
+      return text.split(anySpecial).flatMap((piece) => specials.get(piece) ?? (piece === "" ? [] : encodeText(piece)));
+    },
+  };
+}
+
+function byteLevelEncoder(vocabulary: Vocabulary): (text: string) => number[] {
+  const { normalizer, pre_tokenizer, ignore_merges = false } = preTokenizer(vocabulary.pre);
   // without a prototype, a token named __proto__ is a key like any other
   const vocab: Record<string, number> = Object.create(null);
   for (let id = 0; id < vocabulary.tokens.length; id++) {
@@ -35,26 +49,17 @@ export function createTextEncoder(vocabulary: Vocabulary): TextEncoder {
       pre_tokenizer,
       post_processor: null,
       decoder: null,
-      model: { type: "BPE", vocab, merges: vocabulary.merges },
+      model: { type: "BPE", vocab, merges: vocabulary.merges, ignore_merges },
       added_tokens: [],
     },
     {},
   );
-  const { specials } = vocabulary;
-  const anySpecial = alternation([...specials.keys()]);
-  const encodeText = (text: string): number[] => {
+  return (text) => {
     const { ids } = tokenizer.encode(text, { add_special_tokens: false });
     if (ids.includes(undefined as unknown as number)) {
       throw new KvaultError("MODEL_CORRUPT", "Cannot tokenise: a merge makes a token that is not in the vocabulary");
     }
     return ids;
-  };
-  return {
-    encodeText,
-    encodeTemplate(text) {
-      if (anySpecial === undefined) return encodeText(text);
-      return text.split(anySpecial).flatMap((piece) => specials.get(piece) ?? (piece === "" ? [] : encodeText(piece)));
-    },
   };
 }
 

@@ -47,7 +47,7 @@ describe("readVocabulary()", () => {
   test.each([
     ["types of another count", { "tokenizer.ggml.token_type": [1] }, /1 types for 9 tokens/],
     ["a special id outside the vocabulary", { "tokenizer.ggml.eos_token_id": 9 }, /"tokenizer.ggml.eos_token_id": 9 of 9 tokens/],
-    ["a tokenizer of another kind", { "tokenizer.ggml.model": "llama" }, /tokenizer "llama", supported is gpt2/],
+    ["a tokenizer of another kind", { "tokenizer.ggml.model": "bert" }, /tokenizer "bert", supported are gpt2/],
   ])("refuses %s", (_, change, message) => {
     expect(() => readVocabulary(metadataOf({ ...VALUES, ...change }))).toThrow(message);
   });

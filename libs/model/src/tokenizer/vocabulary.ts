@@ -1,6 +1,6 @@
 /**
- * The vocabulary of a GGUF file: token strings, their kinds, merges and special ids, checked
- * against each other.
+ * The vocabulary of a weight source: token strings, their kinds, merges or scores and special
+ * ids, checked against each other.
  *
  * @module
  */
@@ -11,16 +11,25 @@ import type { GgufMetadata } from "../formats/gguf-metadata.ts";
 const NORMAL = 1;
 const CONTROL = 3;
 const USER_DEFINED = 4;
+const BYTE = 6;
 
 export interface Vocabulary {
-  /** `[V]` token strings by id; normal ones in the byte alphabet, the others verbatim. */
+  /** Byte-level BPE, or SentencePiece BPE. */
+  readonly kind: "byte-level" | "sentencepiece";
+  /** `[V]` token strings by id; normal ones in the byte alphabet where byte-level, the others verbatim. */
   readonly tokens: readonly string[];
-  /** "left right", best first. */
+  /** Byte-level: "left right", best first. */
   readonly merges: readonly string[];
-  /** Name of the word cutter. */
+  /** Byte-level: name of the word cutter. */
   readonly pre: string;
+  /** SentencePiece: `[V]`, the higher the sooner a piece is made. */
+  readonly scores: readonly number[];
+  /** SentencePiece: every text begins with a space. */
+  readonly addSpacePrefix: boolean;
   /** Tokens that text is made of. */
   isNormal(id: number): boolean;
+  /** SentencePiece: tokens `<0x00>` to `<0xFF>`. */
+  isByte(id: number): boolean;
   /** Tokens that stand for themselves in a template and print as written, e.g. `<tool_call>`. */
   isUserDefined(id: number): boolean;
   /** Tokens a template may name: control and user-defined ones, text → id. */
@@ -32,18 +41,19 @@ export interface Vocabulary {
   readonly eotId: number | undefined;
 }
 
-/** MODEL_CORRUPT when parts disagree, MODEL_UNSUPPORTED when it is not a byte-level BPE vocabulary. */
+/** MODEL_CORRUPT when parts disagree, MODEL_UNSUPPORTED when it is neither kind of BPE vocabulary. */
 export function readVocabulary(metadata: GgufMetadata): Vocabulary {
   const model = metadata.string("tokenizer.ggml.model");
-  if (model !== "gpt2") {
+  if (model !== "gpt2" && model !== "llama") {
     throw new KvaultError(
       "MODEL_UNSUPPORTED",
-      `Cannot tokenise for this model: tokenizer "${model}", supported is gpt2 (byte-level BPE)`,
+      `Cannot tokenise for this model: tokenizer "${model}", supported are gpt2 (byte-level BPE) and llama (SentencePiece)`,
       {
         details: { tokenizer: model },
       },
     );
   }
+  const isByteLevel = model === "gpt2";
   const tokens = metadata.strings("tokenizer.ggml.tokens");
   const types = metadata.numbers("tokenizer.ggml.token_type");
   if (types.length !== tokens.length)
@@ -61,10 +71,17 @@ export function readVocabulary(metadata: GgufMetadata): Vocabulary {
     return id;
   };
   const bosId = specialId("tokenizer.ggml.bos_token_id");
+  const scores = isByteLevel ? [] : metadata.numbers("tokenizer.ggml.scores");
+  if (!isByteLevel && scores.length !== tokens.length)
+    throw corrupt("tokenizer.ggml.scores", `${scores.length} scores for ${tokens.length} tokens`);
   return {
+    kind: isByteLevel ? "byte-level" : "sentencepiece",
     tokens,
-    merges: metadata.strings("tokenizer.ggml.merges"),
-    pre: metadata.string("tokenizer.ggml.pre"),
+    merges: isByteLevel ? metadata.strings("tokenizer.ggml.merges") : [],
+    pre: isByteLevel ? metadata.string("tokenizer.ggml.pre") : "",
+    scores,
+    addSpacePrefix: !isByteLevel && metadata.boolean("tokenizer.ggml.add_space_prefix", true),
+    isByte: (id) => types[id] === BYTE,
     isNormal: (id) => types[id] === NORMAL,
     isUserDefined: (id) => types[id] === USER_DEFINED,
     specials,
@@ -77,12 +94,13 @@ export function readVocabulary(metadata: GgufMetadata): Vocabulary {
 
 /** Everything of a vocabulary that decides which ids a text gets. */
 export function digestVocabulary(metadata: GgufMetadata): string {
-  const { tokens, merges, pre, bosId, addBos, eosId, eotId } = readVocabulary(metadata);
+  const { kind, tokens, merges, scores, addSpacePrefix, pre, bosId, addBos, eosId, eotId } = readVocabulary(metadata);
+  const isByteLevel = kind === "byte-level";
   return digestFields("kvault.tokenizer.v1", [
-    ["pre", pre],
+    ["pre", isByteLevel ? pre : kind],
     ["tokens", JSON.stringify(tokens)],
     ["types", JSON.stringify(metadata.numbers("tokenizer.ggml.token_type"))],
-    ["merges", JSON.stringify(merges)],
+    isByteLevel ? ["merges", JSON.stringify(merges)] : ["scores", JSON.stringify([addSpacePrefix, scores])],
     ["special", JSON.stringify([bosId ?? -1, addBos, eosId ?? -1, eotId ?? -1])],
   ]);
 }

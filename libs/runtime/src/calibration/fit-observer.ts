@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { ModelConfig } from "@kvault/model";
+import { globalLayers, type ModelConfig } from "@kvault/model";
 import type { ChunkObserver } from "../prefill.ts";
 import { i64Tensor, perLayer, type Tensors } from "../session.ts";
 import type { NormalSums } from "./ridge.ts";
@@ -23,7 +23,8 @@ export class FitObserver implements ChunkObserver {
   }
 
   bind(start: number, tokens: number): { inputs: Tensors; outputs: Tensors } {
-    const { numLayers, numKvHeads: K, hiddenSize: M } = this.config;
+    const { numKvHeads: K, hiddenSize: M } = this.config;
+    const layers = globalLayers(this.config);
     const target = (layer: number): Float32Array => {
       const target_KS = this.targets[layer];
       const seqLen = target_KS.length / K;
@@ -32,7 +33,7 @@ export class FitObserver implements ChunkObserver {
     return {
       inputs: {
         fitFrom: i64Tensor([this.skipped(start, tokens)]),
-        ...perLayer(numLayers, "target", target, [tokens, K]),
+        ...perLayer(layers, "target", target, [tokens, K]),
       },
       outputs: Object.assign(
         {},
@@ -43,13 +44,14 @@ export class FitObserver implements ChunkObserver {
             ["hiddenSum", [1, M]],
             ["targetSum", [1, K]],
           ] as const
-        ).map(([name, dims]) => perLayer(numLayers, name, () => new Float32Array(dims[0] * dims[1]), dims)),
+        ).map(([name, dims]) => perLayer(layers, name, () => new Float32Array(dims[0] * dims[1]), dims)),
       ),
     };
   }
 
   collect(start: number, tokens: number, outputs: Tensors): void {
-    for (const [layer, sums] of this.sums.entries()) {
+    for (const layer of globalLayers(this.config)) {
+      const sums = this.sums[layer];
       sums.count += tokens - this.skipped(start, tokens);
       for (const [name, into] of [
         ["gram", sums.gram],

@@ -4,12 +4,12 @@
  *
  * In the manner of KVzap (see docs/kvault-method.md for the evidence); closed-form ridge, so
  * the same texts give the same weights. Each text is read, repeated and read again: about
- * four times the cost of its prefill.
+ * four times the cost of its prefill. Windowed layers, which are never scored, get zeros.
  *
  * @module
  */
 import type { RepeatPass } from "@kvault/compression";
-import type { ContextPrompt } from "@kvault/model";
+import { type ContextPrompt, globalLayers } from "@kvault/model";
 import type { RunOptions, SurrogateWeights, TrainableRunner } from "../model-runner.ts";
 import { emptySums, solveRidge } from "./ridge.ts";
 
@@ -42,8 +42,8 @@ export async function trainSurrogate(
   onProgress?.(prompts.length, prompts.length);
   const weight_LMK = new Float32Array(numLayers * hiddenSize * numKvHeads);
   const bias_LK = new Float32Array(numLayers * numKvHeads);
-  for (const [layer, layerSums] of sums.entries()) {
-    const { weight, bias } = solveRidge(layerSums, lambda);
+  for (const layer of globalLayers(runner.config)) {
+    const { weight, bias } = solveRidge(sums[layer], lambda);
     weight_LMK.set(weight, layer * hiddenSize * numKvHeads);
     bias_LK.set(bias, layer * numKvHeads);
   }

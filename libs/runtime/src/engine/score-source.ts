@@ -57,7 +57,13 @@ export async function gatherScoreSource(
       : await loop.longWork((options) => runner.windowAttention(context, windowTokens, options), watch);
   const { numKvHeads, headDim, numQueryHeads } = runner.config;
   const layers = globalLayers(runner.config);
-  const sizes = { numLayers: layers.length, numKvHeads, headDim, seqLen: context.seqLen, prefixTokens: context.prompt.prefixIds.length };
+  const sizes = {
+    numLayers: layers.length,
+    numKvHeads,
+    headDim,
+    seqLen: context.seqLen,
+    prefixTokens: context.prompt.prefixIds.length,
+  };
   const { moments } = context;
   return {
     ...sizes,

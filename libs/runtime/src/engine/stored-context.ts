@@ -8,7 +8,7 @@
 import { decodeLayer } from "@kvault/compression";
 import { KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
 import { type BlobStore, type ContextManifest, readManifest, readPart } from "@kvault/kvstore";
-import type { ModelConfig, ModelIdentity } from "@kvault/model";
+import { type ModelConfig, type ModelIdentity, windowOf } from "@kvault/model";
 import type { ResidentContext } from "../model-runner.ts";
 import type { ReadableContext } from "./contexts.ts";
 import type { LoadRequest } from "./types.ts";
@@ -61,6 +61,9 @@ function checkManifest(manifest: ContextManifest, request: LoadRequest, config: 
     ["numLayers", manifest.model.numLayers, config.numLayers],
     ["numKvHeads", manifest.model.numKvHeads, config.numKvHeads],
     ["headDim", manifest.model.headDim, config.headDim],
+    ...manifest.layers.map(
+      ({ windowTokens = 0 }, layer) => [`layers.${layer}.windowTokens`, windowTokens, windowOf(config, layer) ?? 0] as const,
+    ),
   ];
   for (const [field, found, expected] of sizes) {
     if (found === expected) continue;

@@ -7,7 +7,7 @@
 import type { ModelConfig } from "../../types.ts";
 import type { GraphBuilder, Value } from "../graph-builder.ts";
 
-/** One layer of a chunk of T tokens with P before it. */
+/** One layer of a chunk of T tokens with P before it; windowed layers are not observed. */
 export interface ObservedLayer {
   readonly layer: number;
   /** Rotated queries `[1, T, H·D]`. */

@@ -5,7 +5,9 @@
  *
  * @module
  */
-import { ROPE_COS, ROPE_SIN } from "../decoder.ts";
+
+import { globalLayers } from "../../rope.ts";
+import { rotationTables } from "../decoder.ts";
 import type { Observer } from "./observer.ts";
 
 /**
@@ -15,8 +17,9 @@ import type { Observer } from "./observer.ts";
 export const queryMoments: Observer = (graph, config) => {
   const { numQueryHeads, headDim } = config;
   const from = graph.input("momentsFrom", "i64", [1]);
-  const cos = graph.weight(ROPE_COS);
-  const minusSin = graph.node("Neg", [graph.weight(ROPE_SIN)]);
+  const tables = rotationTables(config, globalLayers(config)[0] as number);
+  const cos = graph.weight(tables.cos);
+  const minusSin = graph.node("Neg", [graph.weight(tables.sin)]);
   return ({ layer, q }) => {
     const rotation = { interleaved: 0, num_heads: numQueryHeads };
     const plain = graph.microsoft("RotaryEmbedding", [q, "positions", cos, minusSin], rotation);
