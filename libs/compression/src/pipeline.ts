@@ -11,12 +11,12 @@
  *
  * @module
  */
-import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape, type RaggedLayerKv } from "@kvault/core";
+import { type DenseLayerKv, gatherRagged, KvaultError, type KvShape } from "@kvault/core";
 import { largestRemainder } from "./allocators/largest-remainder.ts";
 import type { CompressionPlan } from "./plan.ts";
 import { type MatMul, plainMatMul } from "./refit/mat-mul.ts";
 import { roundHalfEven } from "./round-half-even.ts";
-import type { ModelProfile, Refit, ScorerLayer, ScoreSet } from "./types.ts";
+import type { EncodableLayer, ModelProfile, Refit, ScorerLayer, ScoreSet } from "./types.ts";
 
 /** A context to select from; `layer(l)` is called once per layer, ascending, and its arrays may be reused after. */
 export interface ScoreSource extends KvShape {
@@ -36,6 +36,8 @@ export interface Selection extends KvShape {
   readonly offset_LK: Uint32Array;
   /** Kept positions, ascending within a row. */
   readonly position_n: Uint32Array;
+  /** Scores of the kept pairs where the codec needs them; the prefix above all others of its row. */
+  readonly score_n?: Float32Array;
 }
 
 /** A selection in numbers. */
@@ -61,7 +63,11 @@ export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selecti
   const rankedPairs = numRows * (seqLen - prefixTokens);
   const maxBudget = roundHalfEven(plan.keepRatio * rankedPairs);
   const shape = { numLayers, numKvHeads, headDim, seqLen };
-  if (!plan.evicts || rankedPairs === 0) return { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
+  const needsScores = plan.codec.needs?.has("scores") ?? false;
+  if (rankedPairs === 0 || (!plan.evicts && !needsScores)) {
+    const all = { ...shape, prefixTokens, ...everyPair(numRows, seqLen) };
+    return needsScores ? { ...all, score_n: new Float32Array(all.position_n.length) } : all;
+  }
   const scores = scoreLayers(plan, source);
   if (plan.selector.sharesLayer) shareScoresInPlace(scores);
   const { totalBudget, headBudget_LK } = allocateBudget(plan, scores, prefixTokens, maxBudget);
@@ -73,7 +79,22 @@ export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selecti
     position_n.set(kept_n, offset_LK[row]);
     offset_LK[row + 1] = offset_LK[row] + kept_n.length;
   }
-  return { ...shape, prefixTokens, offset_LK, position_n };
+  const selection = { ...shape, prefixTokens, offset_LK, position_n };
+  return needsScores ? { ...selection, score_n: keptScores(selection, scores.score_LKS) } : selection;
+}
+
+/** Scores of the kept pairs, those of the prefix one above the best of the row. */
+function keptScores({ seqLen, prefixTokens, offset_LK, position_n }: Selection, score_LKS: Float32Array): Float32Array {
+  const score_n = new Float32Array(position_n.length);
+  for (let row = 0; row + 1 < offset_LK.length; row++) {
+    let max = 0;
+    for (let n = offset_LK[row] + prefixTokens; n < offset_LK[row + 1]; n++) {
+      score_n[n] = score_LKS[row * seqLen + position_n[n]];
+      if (score_n[n] > max) max = score_n[n];
+    }
+    score_n.fill(max + 1, offset_LK[row], offset_LK[row] + prefixTokens);
+  }
+  return score_n;
 }
 
 /** Scores of every layer, `[layer, kvHead, seq]`, all finite. */
@@ -135,37 +156,42 @@ function chooseTotal(plan: CompressionPlan, scores: ScoreSet, prefixTokens: numb
   return plan.allocator.chooseTotal?.(scores, prefixTokens, bySelector) ?? bySelector;
 }
 
-/** Layer `layer` of a selection as the CSR offsets and positions of its own rows; `position_n` is shared. */
-export function layerRows(selection: Selection, layer: number): { offset: Uint32Array; position_n: Uint32Array } {
-  const { numKvHeads, offset_LK, position_n } = selection;
+/** Layer `layer` of a selection as the CSR offsets, positions and scores of its own rows; positions and scores are shared. */
+export function layerRows(
+  selection: Selection,
+  layer: number,
+): { offset: Uint32Array; position_n: Uint32Array; score_n?: Float32Array } {
+  const { numKvHeads, offset_LK, position_n, score_n } = selection;
   const first = layer * numKvHeads;
   const start = offset_LK[first];
   const offset = new Uint32Array(numKvHeads + 1);
   for (let k = 0; k <= numKvHeads; k++) offset[k] = offset_LK[first + k] - start;
-  return { offset, position_n: position_n.subarray(start, offset_LK[first + numKvHeads]) };
+  const end = offset_LK[first + numKvHeads];
+  const scores = score_n === undefined ? {} : { score_n: score_n.subarray(start, end) };
+  return { offset, position_n: position_n.subarray(start, end), ...scores };
 }
 
-/** The kept pairs of a dense layer. Shares `dense`'s memory where every pair is kept, copies otherwise. */
-export function keepRows(selection: Selection, layer: number, dense: DenseLayerKv): RaggedLayerKv {
-  const { offset, position_n } = layerRows(selection, layer);
+/** The kept pairs of a dense layer, and their scores where the selection has them. Shares `dense`'s memory where every pair is kept, copies otherwise. */
+export function keepRows(selection: Selection, layer: number, dense: DenseLayerKv): EncodableLayer {
+  const { offset, position_n, ...scores } = layerRows(selection, layer);
   const { numKvHeads, seqLen, headDim, key_KSD, value_KSD } = dense;
   if (numKvHeads !== selection.numKvHeads || seqLen !== selection.seqLen) {
     throw new RangeError(
       `Cannot keep rows of layer ${layer}: selected from [${selection.numKvHeads}, ${selection.seqLen}], found [${numKvHeads}, ${seqLen}]`,
     );
   }
-  if (position_n.length < numKvHeads * seqLen) return gatherRagged(dense, offset, position_n);
-  return { numKvHeads, headDim, offset, position_n, key_nD: key_KSD, value_nD: value_KSD };
+  if (position_n.length < numKvHeads * seqLen) return { ...gatherRagged(dense, offset, position_n), ...scores };
+  return { numKvHeads, headDim, offset, position_n, key_nD: key_KSD, value_nD: value_KSD, ...scores };
 }
 
 /** Kept pairs of a dense layer with values refitted to sampled queries `[kvHead, m, headDim]`; the rest is shared with `kept`. */
 export async function refitRows(
   refit: Refit,
   dense: DenseLayerKv,
-  kept: RaggedLayerKv,
+  kept: EncodableLayer,
   query_KMD: Float32Array,
   matMul: MatMul = plainMatMul,
-): Promise<RaggedLayerKv> {
+): Promise<EncodableLayer> {
   return { ...kept, value_nD: await refit.refitValues({ dense, kept, query_KMD }, matMul) };
 }
 

@@ -17,9 +17,9 @@ export interface CompressionPlan {
   readonly codecSpec: string;
   /** Fraction of ranked pairs kept, in (0, 1]; at most that where a part lets the scores decide. */
   readonly keepRatio: number;
-  /** False where every pair is kept and nothing is scored. */
+  /** False where every pair is kept. */
   readonly evicts: boolean;
-  /** What must be gathered before scoring; empty where nothing is evicted. */
+  /** What must be gathered before scoring; empty where nothing is scored. */
   readonly needs: ReadonlySet<ScorerNeed>;
   /** Present exactly when `needs` has `repeat-attention`. */
   readonly repeatPass?: RepeatPass;
@@ -100,6 +100,9 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
       { details: { scorer: spec.scorer.name, keepRatio } },
     );
   }
+  const codec = CODECS.get(spec.codec.name)!.create(spec.codec.params);
+  // Scores are made for the selection, or for a codec that spends its bits by them.
+  const isScored = evicts || (codec.needs?.has("scores") ?? false);
   const refit = spec.refit === undefined ? undefined : REFITS.get(spec.refit.name)!.create(spec.refit.params);
   if (refit !== undefined && refit.queries !== "own" && scorer.repeatPass === undefined) {
     throw new KvaultError(
@@ -113,14 +116,14 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     codecSpec: printPart(spec.codec),
     keepRatio,
     evicts,
-    needs: evicts ? scorer.needs : new Set(),
-    ...(evicts && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
-    profiles: new Set(evicts ? [scorer.profile, allocator.profile].filter((name) => name !== undefined) : []),
+    needs: isScored ? scorer.needs : new Set(),
+    ...(isScored && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
+    profiles: new Set(isScored ? [scorer.profile, allocator.profile].filter((name) => name !== undefined) : []),
     queryAgnostic: scorer.queryAgnostic,
     scorer,
     allocator,
     selector,
     ...(evicts && refit !== undefined ? { refit } : {}),
-    codec: CODECS.get(spec.codec.name)!.create(spec.codec.params),
+    codec,
   };
 }

@@ -20,6 +20,7 @@ import { f32 } from "./codecs/f32.ts";
 import { int4 } from "./codecs/int4.ts";
 import { int8 } from "./codecs/int8.ts";
 import { kivi } from "./codecs/kivi.ts";
+import { leankv } from "./codecs/leankv.ts";
 import { preRope } from "./codecs/pre-rope.ts";
 import { refit } from "./refit/refit.ts";
 import { compresskv } from "./scorers/compresskv.ts";
@@ -79,7 +80,7 @@ export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(
 );
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK, threshold, chunk, block, shared, referenceStrict);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
-export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope, leankv);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
   return new Map(factories.map((factory) => [factory.name, factory]));
