@@ -33,11 +33,11 @@ demo: build ## Read, compress, store and query a real document, from nothing
 	@$(kvault) demo
 
 .PHONY: test
-test: $(installed) test-servers ## Every check and every test (what CI runs)
+test: $(installed) ## Every check and every test (what CI runs)
 	@$(bin)/tsx tools/check.ts all
 
 .PHONY: test-servers
-test-servers: ## Set up the real Redis and S3 servers that the tests start
+test-servers: ## Set up the real Redis and S3 servers that tests start (make test does it too)
 	@tools/setup-test-servers
 
 .PHONY: check

@@ -3,7 +3,8 @@
  * model files. All steps run even when one fails, so that one run tells everything. The last
  * line is `N passed, N failed`: tests, plus every step that failed.
  *
- * The models download while the checks that do not need them run.
+ * The models download, and the servers of the tests are set up, while the checks that do not
+ * need them run.
  *
  * @module
  */
@@ -49,6 +50,7 @@ const STEPS: readonly Step[] = [
     background: true,
     needs: ["types"],
   },
+  { name: "test servers", command: ["tools/setup-test-servers"], slow: true, background: true },
   { name: "proto lint", command: ["buf", "lint"] },
   { name: "generated code is fresh", command: [...tsx, "tools/check-gen.ts"] },
   { name: "style", command: ["biome", "ci", "--error-on-warnings", "."] },
@@ -57,7 +59,7 @@ const STEPS: readonly Step[] = [
   vitest("unit tests", ["unit"], {}),
   { name: "the checks catch what they should", command: [...tsx, "tools/check-checkers.ts"], slow: true },
   vitest("process tests", ["process"], { slow: true }),
-  vitest("server tests", ["servers"], { slow: true }),
+  vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
 ];
 

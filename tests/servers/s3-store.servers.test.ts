@@ -161,6 +161,52 @@ describe("an S3 store over a broken wire", () => {
   });
 });
 
+describe("an S3 store whose server is in trouble", () => {
+  let own: TestProcess;
+  let store: BlobStore;
+  beforeEach(async () => {
+    own = await startS3();
+    store = await openStore(s3Url(own.port, "x", { timeoutMs: "1000" }));
+  });
+  afterEach(async () => {
+    await store.close();
+    await own.remove();
+  });
+
+  test("answers within its deadlines while the server stands still, and recovers", async () => {
+    await store.put("a.bin", noise(1_000));
+    own.pause();
+    const startedMs = Date.now();
+    expect((await failure(store.get("a.bin"))).code).toBe("STORE_UNAVAILABLE");
+    // Four attempts of one second and the waits between.
+    expect(Date.now() - startedMs).toBeLessThan(8_000);
+    own.resume();
+    expect(await store.get("a.bin")).toEqual(noise(1_000));
+  });
+
+  test("holds the old value or the new, never a mix, when the server is killed within a put", async () => {
+    const size = 24 * MIB;
+    const filled = (byte: number): Uint8Array => new Uint8Array(size).fill(byte);
+    const patient = await openStore(s3Url(own.port, "y"));
+    await patient.put("a.bin", filled(1));
+    for (let round = 0; round < 3; round++) {
+      const putting = patient.put("a.bin", filled(2 + round)).catch((error: KvaultError) => error.code);
+      await new Promise((resolve) => setTimeout(resolve, 20 + 60 * round));
+      await own.kill9();
+      expect(await putting).toSatisfy((code) => code === undefined || code === "STORE_UNAVAILABLE");
+      await own.start();
+      const again = await openStore(s3Url(own.port, "y"));
+      const read = await again.get("a.bin");
+      expect(read.length === size && read.every((byte) => byte === read[0])).toBe(true);
+      const keys: string[] = [];
+      for await (const key of again.list("")) keys.push(key);
+      expect(keys).toEqual(["a.bin"]);
+      await again.close();
+    }
+    await patient.close();
+  });
+});
+
 describe("openStore(s3:)", () => {
   test("is STORE_UNAVAILABLE for a bucket that is not there and for a server that is down", async () => {
     const other = s3Url(s3.port, "x").replace("s3://contexts", "s3://nobodys");

@@ -1,6 +1,10 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { isKvaultError, KvaultError, sha256Hex } from "@kvault/core";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { openFilesystemStore } from "./backends/filesystem.ts";
 import { openMemoryStore } from "./backends/memory.ts";
 import type { BlobStore, CallOptions, PutOptions } from "./blob-store.ts";
 import type { Tier } from "./cache-tier.ts";
@@ -204,6 +208,34 @@ describe("openTieredStore()", () => {
     const newest = values.at(-1) as (typeof values)[number];
     expect(await store.get(newest.key)).toEqual(newest.bytes);
     expect(hits[0]?.tier).toBe("disk");
+  });
+
+  test("finds its disk copies after a restart, and passes by one that was damaged meanwhile", async () => {
+    const directory = await mkdtemp(path.join(tmpdir(), "kvault-tier-"));
+    try {
+      const remote = new Fragile();
+      const values = [value(1, 5_000), value(2, 5_000)];
+      for (const { key, bytes } of values) await remote.put(key, bytes);
+      const start = async (hits: string[]): Promise<BlobStore> => {
+        const disk = await openFilesystemStore(directory, { fsync: false });
+        const tiers: Tier[] = [{ name: "disk", store: disk, capacityBytes: 100_000, checkOnRead: true }];
+        return openTieredStore({ tiers, remote, sha256Of, onHit: ({ tier }) => hits.push(tier) });
+      };
+      const first = await start([]);
+      for (const { key } of values) await first.get(key);
+      await first.close();
+      // Closing waited for the copies, and closed the remote with it.
+      Object.assign(remote, { inner: openMemoryStore() });
+      await remote.put(values[1]!.key, values[1]!.bytes);
+      await writeFile(path.join(directory, values[1]!.key), "damaged");
+      const hits: string[] = [];
+      const second = await start(hits);
+      for (const { key, bytes } of values) expect(await second.get(key)).toEqual(bytes);
+      await second.close();
+      expect(hits).toEqual(["disk", "remote"]);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
   });
 
   test("evicts the least recently used from the high watermark to the low", async () => {
