@@ -8,7 +8,7 @@ import { once } from "node:events";
 import http from "node:http";
 import type net from "node:net";
 
-export type WireFault = {
+type WireFault = {
   /** Only requests of this method. */
   readonly method?: string;
   /** How many requests are spoilt; all by default. */
