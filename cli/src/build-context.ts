@@ -26,7 +26,8 @@ const PHASES: Readonly<Record<Progress_Phase, Pick<ProgressUpdate, "label" | "un
   [Progress_Phase.LOADING]: { label: "load", unit: "layers" },
   [Progress_Phase.PREFILL]: { label: "prefill", unit: "tokens" },
   [Progress_Phase.SCORE]: { label: "score", unit: "tokens" },
-  [Progress_Phase.COMPRESS]: { label: "compress", unit: "layers" },
+  // Layers are published as they are compressed: one bar for both.
+  [Progress_Phase.COMPRESS]: undefined,
   [Progress_Phase.PUBLISH]: { label: "publish", unit: "layers" },
 };
 
@@ -65,7 +66,7 @@ export async function followContext(
   throw new KvaultError("CONTEXT_NOT_FOUND", `Cannot follow "${name}": it was deleted`, { details: { context: name } });
 }
 
-/** Layers are published while later ones are compressed: what is shown never goes back, but for a build started over. */
+/** What is shown never goes back, but for a build that is started over. */
 function phaseDisplay(progress: Progress | undefined): (update: BuildProgress) => void {
   let furthest = Progress_Phase.UNSPECIFIED;
   let starts = 0;

@@ -15,20 +15,22 @@ export interface LiveLines {
 }
 
 export function createLiveLines(stream: ProgressStream, count: number): LiveLines {
+  // A line that wraps would move those below it.
+  const width = Math.min(MAX_LINE_CHARS, (stream.columns ?? MAX_LINE_CHARS + 1) - 1);
   if (stream.isTTY !== true) {
-    return { set: () => undefined, finish: (_, text) => void stream.write(`${oneLine(text)}\n`) };
+    return { set: () => undefined, finish: (_, text) => void stream.write(`${oneLine(text, MAX_LINE_CHARS)}\n`) };
   }
   const lines = Array.from({ length: count }, () => "");
   stream.write("\n".repeat(count));
   const set = (index: number, text: string): void => {
-    lines[index] = oneLine(text);
+    lines[index] = oneLine(text, width);
     const up = count - index;
     stream.write(`\u001b[${up}A\r\u001b[2K${lines[index]}\u001b[${up}B\r`);
   };
   return { set, finish: set };
 }
 
-function oneLine(text: string): string {
+function oneLine(text: string, width: number): string {
   const line = text.replace(/\s+/g, " ").trimEnd();
-  return line.length > MAX_LINE_CHARS ? `${line.slice(0, MAX_LINE_CHARS - 1)}…` : line;
+  return line.length > width ? `${line.slice(0, width - 1)}…` : line;
 }

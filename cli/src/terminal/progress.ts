@@ -16,6 +16,8 @@ const PARTIAL = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
 export interface ProgressStream {
   readonly isTTY?: boolean;
+  /** Width of the terminal. */
+  readonly columns?: number;
   write(text: string): unknown;
 }
 
@@ -93,12 +95,14 @@ function rate({ done, unit }: ProgressUpdate, elapsedMs: number): string {
 }
 
 function bar(update: ProgressUpdate, elapsedMs: number): string {
+  if (update.total <= 0) return `${update.label.padEnd(10)} …`;
   const eighths = Math.round(fraction(update) * BAR_CELLS * 8);
   const filled = "█".repeat(Math.floor(eighths / 8)) + (PARTIAL[eighths % 8] ?? "");
   return `${update.label.padEnd(10)} ${filled.padEnd(BAR_CELLS, "░")} ${[amount(update), rate(update, elapsedMs)].filter(Boolean).join("  ")}`;
 }
 
 function line(update: ProgressUpdate, elapsedMs: number): string {
-  const percent = update.total > 0 ? `${Math.floor(fraction(update) * 100)}%` : "";
+  if (update.total <= 0) return `${update.label} …`;
+  const percent = `${Math.floor(fraction(update) * 100)}%`;
   return [`${update.label}:`, percent, amount(update), rate(update, elapsedMs)].filter((part) => part !== "").join(" ");
 }

@@ -36,6 +36,15 @@ describe("createProgress()", () => {
     expect(stream.text()).toContain(`${"█".repeat(14)}${"░".repeat(14)}`);
     expect(stream.text().split("\n")).toHaveLength(2);
   });
+  test("shows work of unknown length without a figure", () => {
+    for (const isTTY of [true, false]) {
+      const stream = sink(isTTY);
+      const progress = createProgress(stream, () => 0);
+      progress.update({ label: "load", done: 0, total: 0, unit: "layers" });
+      progress.close();
+      expect(stream.text()).toMatch(/load +…\n$/);
+    }
+  });
   test("note() leaves the bar behind it", () => {
     const stream = sink(true);
     const progress = createProgress(stream, () => 0);
@@ -63,6 +72,12 @@ describe("createLiveLines()", () => {
     const stream = sink(true);
     createLiveLines(stream, 3).set(1, "second");
     expect(stream.text()).toBe("\n\n\n\u001b[2A\r\u001b[2Ksecond\u001b[2B\r");
+  });
+  test("cuts lines to the width of the terminal", () => {
+    const stream = { ...sink(true), columns: 10 };
+    createLiveLines(stream, 1).set(0, "0123456789");
+    expect(stream.text()).toContain("01234567…");
+    expect(stream.text()).not.toContain("012345678");
   });
   test("prints final lines only elsewhere", () => {
     const stream = sink(false);
