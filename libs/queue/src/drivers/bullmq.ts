@@ -11,6 +11,8 @@
  * - **Cancelling** sets a flag and calls it out; the worker that runs the job hears the call, or
  *   finds the flag.
  * - **Closing** gives running jobs back to the queue, for another worker to start at once.
+ * - **Traces** go with the job: the handler runs within a span of the trace that added it. Without
+ *   an OpenTelemetry SDK in the process this does nothing.
  * - **Data.** Redis holds references, never texts: a job is limited to 64 KiB.
  *
  * A call that found no Redis is UNREACHABLE, and may have been done all the same: adding again
@@ -30,6 +32,7 @@ import {
   toKvaultError,
 } from "@kvault/core";
 import { Job as BullmqJob, Queue, QueueEvents, UnrecoverableError, WaitingError, Worker } from "bullmq";
+import { BullMQOtel } from "bullmq-otel";
 import { Redis } from "ioredis";
 import {
   type AddedJob,
@@ -83,6 +86,7 @@ export class BullmqQueue<Job, Result, Progress> implements JobQueue<Job, Result,
   readonly #redis: Redis;
   readonly #queue: Queue;
   readonly #events: QueueEvents;
+  readonly #telemetry = new BullMQOtel({ tracerName: "kvault.queue" });
   readonly #running = new Map<string, AbortController>();
   /** Wakes the watchers of a job, by its id. */
   readonly #wakers = new Map<string, Set<() => void>>();
@@ -100,7 +104,7 @@ export class BullmqQueue<Job, Result, Progress> implements JobQueue<Job, Result,
     this.#options = completeOptions({ backoffMs: BACKOFF_MS, ...options });
     const { connection, prefix, queueName } = this.#settings;
     this.#redis = new Redis(connection);
-    this.#queue = new Queue(queueName, { connection: this.#redis, prefix });
+    this.#queue = new Queue(queueName, { connection: this.#redis, prefix, telemetry: this.#telemetry });
     this.#events = new QueueEvents(queueName, { connection, prefix });
     // A broken connection is told by the calls that needed it.
     const ignore = (): void => undefined;
@@ -323,6 +327,7 @@ export class BullmqQueue<Job, Result, Progress> implements JobQueue<Job, Result,
     this.#worker = new Worker(queueName, (job, token) => this.#run(job as BullmqJob<JobData<Job>, Result>, token, handler), {
       connection,
       prefix,
+      telemetry: this.#telemetry,
       concurrency,
       lockDuration: lockMs,
       stalledInterval: stalledMs,
