@@ -32,7 +32,7 @@ try {
   } else {
     const { exitCode, text, json } = describeFailure(error, interrupt.signal.aborted);
     process.stderr.write(`${text}\n`);
-    if (process.argv.includes("--json")) process.stdout.write(`${JSON.stringify(json)}\n`);
+    if (json !== undefined && process.argv.includes("--json")) process.stdout.write(`${JSON.stringify(json)}\n`);
     if (process.env["KVAULT_DEBUG"] !== undefined && error instanceof Error) process.stderr.write(`${error.stack}\n`);
     process.exitCode = exitCode;
   }

@@ -21,6 +21,7 @@ import {
 import { CommanderError } from "commander";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createProgram } from "./program.ts";
+import { describeFailure, ReportedFailure } from "./terminal/failure.ts";
 
 const NAME = `contexts/c${"1".repeat(32)}`;
 const ACTIVE = create(ContextSchema, {
@@ -92,7 +93,12 @@ const inference = implement(Inference, {
     yield { event: { case: "answer" as const, value: ANSWER } };
   },
   queryBatch: async function* ({ questions }) {
-    for (const index of questions.keys()) yield { index, event: { case: "answer" as const, value: ANSWER } };
+    for (const [index, { question }] of questions.entries()) {
+      if (question === FAILING) {
+        const error = toRpcStatus(new KvaultError("TOKEN_LIMIT", "Cannot answer: too long"));
+        yield { index, event: { case: "error" as const, value: error } };
+      } else yield { index, event: { case: "answer" as const, value: ANSWER } };
+    }
   },
 });
 
@@ -202,6 +208,17 @@ describe("the kvault command", () => {
       { question: "What colour?", answer: "Green.", finishReason: "END", cache: { tier: "memory" } },
       { question: "Which boat?" },
     ]);
+  });
+
+  test("query goes on after a question that fails, and fails at the end", async () => {
+    const { stdout, error } = await kvault("query", NAME, FAILING, "Which boat?", "--json");
+    const lines = stdout.trim().split("\n");
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { question: FAILING, error: { code: "TOKEN_LIMIT", message: "Cannot answer: too long" } },
+      { question: "Which boat?", answer: "Green." },
+    ]);
+    expect(error).toBeInstanceOf(ReportedFailure);
+    expect(describeFailure(error, false)).toEqual({ exitCode: 1, text: "1 of 2 questions failed." });
   });
 
   test.each([

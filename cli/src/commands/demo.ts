@@ -4,7 +4,7 @@
  * @module
  */
 import { readFileSync } from "node:fs";
-import { KvaultError } from "@kvault/core";
+import { resolveSpec } from "@kvault/compression";
 import type { Command } from "commander";
 import { describeRun } from "../demo/describe-run.ts";
 import { isCorrect, makeNeedles, plantNeedles } from "../demo/needles.ts";
@@ -12,6 +12,7 @@ import { fetchModel } from "../models.ts";
 import { type EngineFlags, engineSettings, keepOption, methodOption, modelOption, withEngineFlags } from "../options.ts";
 import { runJob } from "../run-job.ts";
 import { withTemporaryStack } from "../temporary-stack.ts";
+import { ReportedFailure } from "../terminal/failure.ts";
 import { formatCount } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
 
@@ -30,7 +31,7 @@ export function addDemo(program: Command, host: Host): void {
   const demo = define(program, {
     usage: "demo",
     summary: "Watch a real text being read, compressed, stored and questioned",
-    description: `Plants eight six-digit numbers in ten of Newton's Queries (Opticks, 1730), compresses the KV cache of that text,
+    description: `Plants eight six-digit numbers in twelve of Newton's Queries (Opticks, 1730), compresses the KV cache of that text,
 stores it and asks for all eight numbers at the same time. Nothing was known of the questions when pairs were
 evicted. Then the text is read again for one question, to compare. Exit code 1 when an answer is wrong.
 
@@ -48,6 +49,7 @@ The first run downloads the model (491 MB).`,
   runs<DemoOptions>(demo, host, async ({ terminal, signal, env }, options) => {
     const { model, method, keep = KEEP_RATIO } = options;
     const engine = engineSettings(options, env);
+    resolveSpec(method, keep);
     const needles = makeNeedles(SEED);
     const text = plantNeedles(readFileSync(TEXT, "utf8"), needles);
     const questions = needles.map((needle) => needle.question);
@@ -60,13 +62,6 @@ The first run downloads the model (491 MB).`,
     const report = await withTemporaryStack(engine, (gateway) => runJob(gateway, job, terminal, signal), signal);
     terminal.result(report, () => describeRun(report));
     const wrong = report.questions.filter((question) => question.correct !== true).length;
-    if (wrong > 0) throw new WrongAnswers(wrong, report.questions.length);
+    if (wrong > 0) throw new ReportedFailure(`${wrong} of ${report.questions.length} answers are not the planted numbers.`);
   });
-}
-
-/** The run itself went well; what came out of it is not what was planted. */
-class WrongAnswers extends KvaultError {
-  constructor(wrong: number, count: number) {
-    super("INTERNAL", `${wrong} of ${count} answers are not the planted numbers`);
-  }
 }

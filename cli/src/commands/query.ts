@@ -10,6 +10,7 @@ import { askQuestion, cacheReport } from "../ask-question.ts";
 import { contextName } from "../context-view.ts";
 import { connectGateway, type GatewayClient } from "../gateway-client.ts";
 import { addressOption, collect, maxTokensOption, positiveInteger } from "../options.ts";
+import { ReportedFailure } from "../terminal/failure.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { type Call, define, type Host, runs } from "./command.ts";
 
@@ -84,14 +85,20 @@ async function askTogether(
   questions: readonly string[],
 ): Promise<void> {
   const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })) };
+  let failed = 0;
   for await (const { index, event } of gateway.inference.queryBatch(request, { signal })) {
     const question = questions[index] ?? "";
     if (event.case === "answer") {
       const { value } = event;
       terminal.result(answerJson(question, value), () => `${question}\n  ${value.text.trim()}`);
     }
-    if (event.case === "error") throw fromRpcStatus(event.value);
+    if (event.case === "error") {
+      failed += 1;
+      const { code, message, details } = fromRpcStatus(event.value);
+      terminal.result({ question, error: { code, message, details } }, () => `${question}\n  error: ${message} [${code}]`);
+    }
   }
+  if (failed > 0) throw new ReportedFailure(`${failed} of ${questions.length} questions failed.`);
 }
 
 function answerJson(question: string, answer: Answer): unknown {

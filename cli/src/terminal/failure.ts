@@ -37,18 +37,24 @@ const NEXT_STEP: Partial<Readonly<Record<ErrorCode, string>>> = {
   UNREACHABLE: "Start a server with `kvault up`, or name one with --address.",
 };
 
+/** What came out was printed and is not good: nothing but the exit code and a word on stderr is left to give. */
+export class ReportedFailure extends Error {
+  override readonly name = "ReportedFailure";
+}
+
 export interface Failure {
   readonly exitCode: number;
   /** Lines for people. */
   readonly text: string;
-  /** For `--json`. */
-  readonly json: {
+  /** For `--json`; absent when the result was printed already. */
+  readonly json?: {
     readonly error: { readonly code: ErrorCode; readonly message: string; readonly details: KvaultError["details"] };
   };
 }
 
 /** What to print and return for an error; `interrupted` when the user pressed Ctrl-C. */
 export function describeFailure(thrown: unknown, interrupted: boolean): Failure {
+  if (thrown instanceof ReportedFailure) return { exitCode: EXIT.failure, text: thrown.message };
   const error = toKvaultError(thrown);
   const { code, message, details } = error;
   const json = { error: { code, message, details } };
