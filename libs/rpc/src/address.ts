@@ -15,6 +15,13 @@ export function unixPath(address: string): string | undefined {
   return address.startsWith("unix:") ? address.slice("unix:".length).replace(/^\/\//, "") : undefined;
 }
 
+const LOOPBACK = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\]):\d+$/i;
+
+/** Whether only this machine can reach `address`: a unix socket, or a loopback interface. */
+export function isLoopback(address: string): boolean {
+  return unixPath(address) !== undefined || LOOPBACK.test(address);
+}
+
 /** `address` with the port that was bound in place of 0. */
 export function boundAddress(address: string, port: number): string {
   return unixPath(address) === undefined ? address.replace(/:\d+$/, `:${port}`) : address;

@@ -3,9 +3,11 @@
  *
  * @module
  */
-import { ChannelCredentials, Client as GrpcClient } from "@grpc/grpc-js";
+import { ChannelCredentials, experimental, Client as GrpcClient } from "@grpc/grpc-js";
 import { KvaultError } from "@kvault/core";
+import { isLoopback } from "./address.ts";
 import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES } from "./limits.ts";
+import { TlsFileProvider, type TlsFiles } from "./tls.ts";
 
 /** PEM texts; an absent `ca` means the system's authorities. `cert` and `key` are ours, for mutual TLS. */
 export interface ClientTls {
@@ -15,7 +17,12 @@ export interface ClientTls {
 }
 
 export interface ChannelOptions {
-  readonly tls?: ClientTls;
+  /** PEM texts, or files that are read again when they change. */
+  readonly tls?: ClientTls | TlsFiles;
+  /** Sent with every call; a function is asked at each, so that a token can be rotated. Never over plaintext that others can read. */
+  readonly token?: string | (() => string);
+  /** Send the token without TLS to an address that is not this machine's. Refused otherwise. */
+  readonly allowPlaintext?: boolean;
   /** Largest message sent or taken; {@link MAX_MESSAGE_BYTES}. */
   readonly maxMessageBytes?: number;
   /** Probe the connection also while no call runs: a dead peer is known before the next call. */
@@ -30,11 +37,19 @@ export interface Channel {
   close(): void;
   /** For clients; throws CLOSED after `close`. */
   grpc(): GrpcClient;
+  /** The token of the next call. */
+  token(): string | undefined;
 }
 
 /** Opens a channel to `host:port` or `unix:/path`; connects on first use. */
 export function openChannel(address: string, options: ChannelOptions = {}): Channel {
-  const client = new GrpcClient(address, credentials(options.tls), {
+  const { tls, token } = options;
+  if (token !== undefined && tls === undefined && options.allowPlaintext !== true && !isLoopback(address)) {
+    const message = `Cannot send a token to "${address}" without TLS: others can read it`;
+    throw new KvaultError("INVALID_ARGUMENT", message, { details: { field: "tls" } });
+  }
+  const files = tls !== undefined && isFiles(tls) ? new TlsFileProvider(tls) : undefined;
+  const client = new GrpcClient(address, credentials(tls, files), {
     "grpc.max_receive_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
@@ -69,13 +84,23 @@ export function openChannel(address: string, options: ChannelOptions = {}): Chan
       }),
     close() {
       if (!closed) client.close();
+      files?.close();
       closed = true;
     },
+    token: () => (typeof token === "function" ? token() : token),
   };
 }
 
-function credentials(tls: ClientTls | undefined): ChannelCredentials {
+function isFiles(tls: ClientTls | TlsFiles): tls is TlsFiles {
+  return "caFile" in tls || "certFile" in tls;
+}
+
+function credentials(tls: ChannelOptions["tls"], files: TlsFileProvider | undefined): ChannelCredentials {
   if (tls === undefined) return ChannelCredentials.createInsecure();
+  if (isFiles(tls)) {
+    const provider = files as TlsFileProvider;
+    return experimental.createCertificateProviderChannelCredentials(provider, tls.certFile === undefined ? null : provider);
+  }
   const bytes = (pem: string | undefined): Buffer | null => (pem === undefined ? null : Buffer.from(pem));
   return ChannelCredentials.createSsl(bytes(tls.ca), bytes(tls.key), bytes(tls.cert));
 }

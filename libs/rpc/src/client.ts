@@ -12,6 +12,7 @@
 import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
 import { type CallOptions as GrpcCallOptions, Metadata } from "@grpc/grpc-js";
 import { abortError, type KvaultError, throwIfAborted } from "@kvault/core";
+import { AUTHORIZATION_KEY } from "./auth/authentication.ts";
 import type { Channel } from "./channel.ts";
 import { REQUEST_ID_KEY } from "./serve-method.ts";
 import { methodDefinition, type Sendable } from "./service-definition.ts";
@@ -80,7 +81,7 @@ async function callUnary(
       requestSerialize,
       responseDeserialize,
       request,
-      metadataOf(options),
+      metadataOf(channel, options),
       grpcOptions(options, true),
       callback,
     );
@@ -102,7 +103,7 @@ async function* callServerStream(
       requestSerialize,
       responseDeserialize,
       request,
-      metadataOf(options),
+      metadataOf(channel, options),
       grpcOptions(options, false),
     );
   yield* replies(call, options.signal);
@@ -123,7 +124,7 @@ async function callClientStream(
       path,
       requestSerialize,
       responseDeserialize,
-      metadataOf(options),
+      metadataOf(channel, options),
       grpcOptions(options, true),
       callback,
     );
@@ -149,7 +150,13 @@ async function* callBidiStream(
   const { path, requestSerialize, responseDeserialize } = definition;
   const call = channel
     .grpc()
-    .makeBidiStreamRequest(path, requestSerialize, responseDeserialize, metadataOf(options), grpcOptions(options, false));
+    .makeBidiStreamRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      metadataOf(channel, options),
+      grpcOptions(options, false),
+    );
   const over = new Promise<void>((resolve) => call.once("status", () => resolve()));
   let sourceError: unknown;
   sendAll(call, requests, over).catch((error: unknown) => {
@@ -229,8 +236,10 @@ function replyPromise(): { promise: Promise<unknown>; callback: (error: Error | 
   return { promise, callback };
 }
 
-function metadataOf({ requestId }: CallOptions): Metadata {
+function metadataOf(channel: Channel, { requestId }: CallOptions): Metadata {
   const metadata = new Metadata();
+  const token = channel.token();
+  if (token !== undefined) metadata.set(AUTHORIZATION_KEY, `Bearer ${token}`);
   if (requestId !== undefined) metadata.set(REQUEST_ID_KEY, requestId);
   return metadata;
 }

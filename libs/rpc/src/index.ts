@@ -21,7 +21,20 @@ export * from "#gen/kvault/v1/contexts_pb.js";
 export * from "#gen/kvault/v1/inference_pb.js";
 export * from "#gen/kvault/v1/models_pb.js";
 export * from "#gen/kvault/v1/worker_pb.js";
+export {
+  type AccessFile,
+  changeAccessFile,
+  type Quotas,
+  readAccessFile,
+  type TokenEntry,
+  withNewToken,
+  withoutToken,
+  withTenant,
+} from "./auth/access-file.ts";
+export { AccessRegistry } from "./auth/access-registry.ts";
+export type { Refusal, ServerAuthentication } from "./auth/authentication.ts";
 export { ANONYMOUS, DEFAULT_TENANT, isTenantId, type Principal, ROLES, type Role } from "./auth/principal.ts";
+export { openSecurity, type SecuritySettings, type ServerSecurity } from "./auth/server-security.ts";
 export {
   type Interceptor,
   implement,
@@ -38,3 +51,4 @@ export { requestLog } from "./interceptors/request-log.ts";
 export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
 export { fromRpcStatus, toRpcStatus } from "./status.ts";
+export type { TlsFiles } from "./tls.ts";

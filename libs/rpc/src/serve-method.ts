@@ -15,6 +15,7 @@ import { setMaxListeners } from "node:events";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
 import { abortError, KvaultError, orAborted, throwIfAborted, toKvaultError } from "@kvault/core";
+import { principalOf } from "./auth/authentication.ts";
 import { ANONYMOUS } from "./auth/principal.ts";
 import type { RpcLogger, ServerCall, StreamHandler } from "./call.ts";
 import { toGrpcStatus } from "./status.ts";
@@ -124,7 +125,7 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
     deadlineMs,
     requestId,
     path: grpcCall.getPath(),
-    principal: ANONYMOUS,
+    principal: principalOf(grpcCall.metadata) ?? ANONYMOUS,
     log: options.log,
   };
   const finish = (): void => {

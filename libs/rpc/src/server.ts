@@ -4,9 +4,11 @@
  * @module
  */
 import { rm } from "node:fs/promises";
-import { Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { setTimeout as sleep } from "node:timers/promises";
+import { experimental, Server, ServerCredentials, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { KvaultError } from "@kvault/core";
-import { boundAddress, clearStaleSocket, unixPath } from "./address.ts";
+import { boundAddress, clearStaleSocket, isLoopback, unixPath } from "./address.ts";
+import { authenticationInterceptor, type ServerAuthentication } from "./auth/authentication.ts";
 import { asStreamHandler, type Interceptor, type RpcLogger, type ServiceImplementation } from "./call.ts";
 import { Health } from "./health.ts";
 import { errorMap } from "./interceptors/error-map.ts";
@@ -14,6 +16,7 @@ import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES } from "./limits.
 import { reflectionOf } from "./reflection.ts";
 import { LiveCalls, serveMethod } from "./serve-method.ts";
 import { serviceDefinition } from "./service-definition.ts";
+import { TlsFileProvider, type TlsFiles } from "./tls.ts";
 
 /** PEM texts. With `clientCa`, callers must show a certificate signed by it. */
 export interface ServerTls {
@@ -26,7 +29,12 @@ export interface ServerOptions {
   /** `host:port` (port 0: a free one) or `unix:/path`. */
   readonly address: string;
   readonly services: readonly ServiceImplementation[];
-  readonly tls?: ServerTls;
+  /** PEM texts, or files that are read again when they change: `caFile` is then whose callers are let in (mutual TLS). */
+  readonly tls?: ServerTls | TlsFiles;
+  /** Serve without TLS on an address that others can reach. Refused otherwise. */
+  readonly allowPlaintext?: boolean;
+  /** Asks every call but health's for a token; anybody may call when absent. */
+  readonly auth?: ServerAuthentication;
   /** Wrappers around every handler, outermost first. Errors are mapped inside all of them. */
   readonly interceptors?: readonly Interceptor[];
   readonly log?: RpcLogger;
@@ -41,6 +49,8 @@ export interface ServerOptions {
 export interface CloseOptions {
   /** How long calls may go on; 10 s. What is left then ends with DRAINING. */
   readonly drainMs?: number;
+  /** How long new calls are still taken after health said no, so that whoever routes here notices; 0. */
+  readonly noticeMs?: number;
 }
 
 export interface RunningServer {
@@ -48,7 +58,7 @@ export interface RunningServer {
   readonly address: string;
   /** What health tells about `""`, `readiness` and every service. */
   setServing(serving: boolean): void;
-  /** Refuses new calls, waits for those running, then cuts the rest. Idempotent. */
+  /** Takes itself out of health, refuses new calls, waits for those running, then cuts the rest. Idempotent. */
   close(options?: CloseOptions): Promise<void>;
 }
 
@@ -63,7 +73,14 @@ const SILENT: RpcLogger = { info: () => undefined, warn: () => undefined, error:
 
 /** Starts listening; resolves when callers can connect. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
+  if (options.tls === undefined && options.allowPlaintext !== true && !isLoopback(options.address)) {
+    const message = `Cannot listen on "${options.address}" without TLS: others can reach it, and read and change what is said`;
+    throw new KvaultError("INVALID_ARGUMENT", message, { details: { field: "tls" } });
+  }
+  const tlsFiles =
+    options.tls === undefined || "cert" in options.tls ? undefined : new TlsFileProvider(options.tls, tlsOptions(options));
   const server = new Server({
+    ...(options.auth === undefined ? {} : { interceptors: [authenticationInterceptor(options.auth)] }),
     "grpc.max_receive_message_length": options.maxMessageBytes ?? MAX_MESSAGE_BYTES,
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
@@ -89,11 +106,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const path = unixPath(options.address);
   if (path !== undefined) await clearStaleSocket(path);
-  const address = boundAddress(options.address, await listen(server, options.address, options.tls));
+  const address = boundAddress(options.address, await listen(server, options.address, credentials(options.tls, tlsFiles)));
 
   let closing: Promise<void> | undefined;
-  const stop = async ({ drainMs = DEFAULT_DRAIN_MS }: CloseOptions): Promise<void> => {
+  const stop = async ({ drainMs = DEFAULT_DRAIN_MS, noticeMs = 0 }: CloseOptions): Promise<void> => {
     health.setServing(false);
+    if (noticeMs > 0) await sleep(noticeMs);
     live.refuseNew = new KvaultError("DRAINING", "Cannot take the call: the server is stopping");
     const allClosed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
     const oursDone = live.whenIdle().then(() => withTimeout(allClosed, STRANGER_GRACE_MS));
@@ -102,11 +120,12 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
       await withTimeout(allClosed, FORCE_GRACE_MS);
     }
     server.forceShutdown();
+    tlsFiles?.close();
     if (path !== undefined) await rm(path, { force: true });
   };
   return {
     address,
-    setServing: (serving) => health.setServing(serving),
+    setServing: (serving) => health.setServing(serving && closing === undefined),
     close(closeOptions = {}) {
       closing ??= stop(closeOptions);
       return closing;
@@ -114,9 +133,9 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   };
 }
 
-function listen(server: Server, address: string, tls: ServerTls | undefined): Promise<number> {
+function listen(server: Server, address: string, how: ServerCredentials): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(address, credentials(tls), (error, port) => {
+    server.bindAsync(address, how, (error, port) => {
       if (error === null) resolve(port);
       else
         reject(
@@ -129,8 +148,17 @@ function listen(server: Server, address: string, tls: ServerTls | undefined): Pr
   });
 }
 
-function credentials(tls: ServerTls | undefined): ServerCredentials {
+function tlsOptions({ log }: ServerOptions): { log?: RpcLogger } {
+  return log === undefined ? {} : { log };
+}
+
+function credentials(tls: ServerOptions["tls"], files: TlsFileProvider | undefined): ServerCredentials {
   if (tls === undefined) return ServerCredentials.createInsecure();
+  if (!("cert" in tls)) {
+    const callers = (tls as TlsFiles).caFile === undefined ? null : files;
+    // grpc-js 1.14 takes our own certificate first and the callers' authorities second, whatever it calls them.
+    return experimental.createCertificateProviderServerCredentials(files as TlsFileProvider, callers ?? null, callers !== null);
+  }
   const clientCa = tls.clientCa === undefined ? null : Buffer.from(tls.clientCa);
   const pair = { cert_chain: Buffer.from(tls.cert), private_key: Buffer.from(tls.key) };
   return ServerCredentials.createSsl(clientCa, [pair], clientCa !== null);

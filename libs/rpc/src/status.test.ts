@@ -69,6 +69,8 @@ describe("toRpcStatus()", () => {
 
   test("tells when to retry, only when that may help", () => {
     expect(detail(new KvaultError("NO_CAPACITY", "m"), RetryInfoSchema)).toMatchObject({ retryDelay: { seconds: 1n } });
+    const soon = new KvaultError("NO_CAPACITY", "m", { details: { retryAfterMs: 250 } });
+    expect(detail(soon, RetryInfoSchema)).toMatchObject({ retryDelay: { seconds: 0n, nanos: 250e6 } });
     expect(detail(new KvaultError("CONTEXT_FAILED", "m"), RetryInfoSchema)).toBeUndefined();
   });
 

@@ -120,7 +120,7 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
     details.push(anyPack(BadRequestSchema, create(BadRequestSchema, { fieldViolations: [violation] })));
   }
   if (shown.retryable) {
-    const delayMs = RETRY_DELAY_MS[shown.code] ?? 1000;
+    const delayMs = retryDelayMs(shown);
     const retryDelay = { seconds: BigInt(Math.floor(delayMs / 1000)), nanos: (delayMs % 1000) * 1e6 };
     details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
   }
@@ -130,6 +130,12 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
     details.push(anyPack(ResourceInfoSchema, create(ResourceInfoSchema, resource)));
   }
   return create(StatusSchema, { code: GRPC_CODE[shown.code], message, details });
+}
+
+/** What the error itself says, else what its code does. */
+function retryDelayMs({ code, details }: KvaultError): number {
+  const said = Number(details["retryAfterMs"]);
+  return said > 0 && Number.isFinite(said) ? Math.round(said) : (RETRY_DELAY_MS[code] ?? 1000);
 }
 
 /** google.rpc.Status → {@link KvaultError}. A status of a stranger is mapped by its gRPC code alone. */

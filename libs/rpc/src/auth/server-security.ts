@@ -1,0 +1,72 @@
+/**
+ * From a service's settings to what its server asks of callers and shows to them.
+ *
+ * `auto` asks for tokens when there is an access file and wherever others can reach the address:
+ * a service that is open to a network by accident does not start. A unix socket or a loopback
+ * address without an access file takes every caller: whoever can reach it is on this machine.
+ *
+ * @module
+ */
+import { invalidArgument } from "@kvault/core";
+import { isLoopback } from "../address.ts";
+import type { RpcLogger } from "../call.ts";
+import type { ServerOptions } from "../server.ts";
+import type { TlsFiles } from "../tls.ts";
+import { AccessRegistry } from "./access-registry.ts";
+import type { Refusal } from "./authentication.ts";
+import type { Role } from "./principal.ts";
+
+export interface SecuritySettings {
+  /** Ask callers for tokens; `auto`. */
+  readonly auth?: "auto" | "on" | "off";
+  /** The access file. */
+  readonly tokensFile?: string;
+  readonly tls?: TlsFiles;
+  readonly allowPlaintext?: boolean;
+}
+
+export interface ServerSecurity {
+  /** Undefined when nobody is asked for a token. */
+  readonly access: AccessRegistry | undefined;
+  readonly serverOptions: Pick<ServerOptions, "auth" | "tls" | "allowPlaintext">;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface SecurityContext {
+  readonly address: string;
+  readonly roles: readonly Role[];
+  readonly log?: RpcLogger;
+  readonly onRefused?: (refusal: Refusal) => void;
+}
+
+/** INVALID_ARGUMENT when tokens are asked for and there is no usable access file. */
+export function openSecurity(settings: SecuritySettings, { address, roles, log, onRefused }: SecurityContext): ServerSecurity {
+  const { auth = "auto", tokensFile, tls, allowPlaintext } = settings;
+  const asks = auth === "on" || (auth === "auto" && (tokensFile !== undefined || !isLoopback(address)));
+  if (asks && tokensFile === undefined) {
+    throw invalidArgument(
+      "tokensFile",
+      `Cannot listen on "${address}": callers are asked for tokens and there is no access file`,
+    );
+  }
+  const access = asks && tokensFile !== undefined ? new AccessRegistry(tokensFile, log === undefined ? {} : { log }) : undefined;
+  if (access === undefined) log?.info({ address }, "callers are not asked for tokens");
+  return {
+    access,
+    serverOptions: {
+      ...(access === undefined
+        ? {}
+        : {
+            auth: {
+              authenticate: (token) => access.authenticate(token),
+              roles,
+              ...(onRefused === undefined ? {} : { onRefused }),
+            },
+          }),
+      ...(tls === undefined ? {} : { tls }),
+      ...(allowPlaintext === undefined ? {} : { allowPlaintext }),
+    },
+    close: () => access?.close(),
+  };
+}
