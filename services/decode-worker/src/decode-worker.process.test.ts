@@ -58,7 +58,7 @@ async function start(options: Partial<DecodeWorkerOptions> = {}): Promise<Client
   return createClient(Workers, channel);
 }
 
-type Request = MessageInitShape<typeof ExecuteRequestSchema>;
+type Request = Extract<MessageInitShape<typeof ExecuteRequestSchema>, { readonly $typeName?: never }>;
 
 function ask(question: string, changes: Partial<Request> = {}): Request {
   return {

@@ -5,20 +5,23 @@
  */
 import { createLogger } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
-import { startDecodeWorker } from "./start-decode-worker.ts";
+import { type RunningWorker, startDecodeWorker } from "./start-decode-worker.ts";
 
 async function main(): Promise<void> {
   const { logLevel, drainMs, ...options } = readConfig(process.env);
   const log = createLogger({ service: "decode-worker", level: logLevel });
-  log.info({ ...options, drainMs, logLevel }, "decode worker starting");
+  const storeUrl = options.storeUrl.replace(/\/\/[^@/]*@/, "//[redacted]@");
+  log.info({ ...options, storeUrl, drainMs, logLevel }, "decode worker starting");
+  let worker: RunningWorker | undefined;
   let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {
-    if (stopping) return;
+    // While it starts, a failure is reported by the start itself.
+    if (stopping || worker === undefined) return;
     stopping = true;
     await worker.close({ drainMs }).catch((error: unknown) => log.error({ err: error }, "decode worker did not stop cleanly"));
     process.exit(exitCode);
   };
-  const worker = await startDecodeWorker({ ...options, log, onEngineFailed: () => void stop(1) });
+  worker = await startDecodeWorker({ ...options, log, onEngineFailed: () => void stop(1) });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "decode worker stopping");

@@ -3,13 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openFilesystemStore, readManifest } from "@kvault/kvstore";
 import {
-  type BuildRequestSchema,
   type BuildResponse,
   type Channel,
   type Client,
   createClient,
   INTERNAL_MESSAGE_BYTES,
-  type MessageInitShape,
   openChannel,
   Progress_Phase,
   Workers,
@@ -51,11 +49,11 @@ async function start(options: Partial<PrefillWorkerOptions> = {}): Promise<Clien
   return createClient(Workers, channel);
 }
 
-function requestOf(text: string, spec: string, model: string): MessageInitShape<typeof BuildRequestSchema> {
+function requestOf(text: string, spec: string, model: string) {
   const { content: _, createTimeMs, expireTimeMs, ...rest } = toyBuild(text, spec, model);
   return {
     ...rest,
-    content: { content: { case: "text", value: text } },
+    content: { content: { case: "text" as const, value: text } },
     createTimeMs: BigInt(createTimeMs),
     expireTimeMs: BigInt(expireTimeMs),
   };
@@ -85,7 +83,7 @@ describe("a prefill worker", () => {
     expect(phases).toContain(Progress_Phase.SCORE);
     const last = events.at(-1);
     const store = await openFilesystemStore(directory);
-    const manifest = await readManifest(store, request.contextId as string);
+    const manifest = await readManifest(store, request.contextId);
     await store.close();
     expect(last?.case).toBe("report");
     expect(last?.value).toMatchObject({

@@ -24,7 +24,7 @@ import type { MakeResident } from "./stored-context.ts";
 import type { CacheInfo, Content, QueryAnswer, QueryDelta, QueryRequest } from "./types.ts";
 
 /** Above any answer we know; a request for more is a mistake. */
-export const MAX_NEW_TOKENS = 131_072;
+const MAX_NEW_TOKENS = 131_072;
 
 export interface QueryDeps {
   readonly models: ModelCache;

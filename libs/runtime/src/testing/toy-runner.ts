@@ -26,8 +26,8 @@ import type {
 } from "../model-runner.ts";
 
 /** Ends the question; the answer follows. */
-export const TOY_POSTFIX = 256;
-export const TOY_END = 257;
+const TOY_POSTFIX = 256;
+const TOY_END = 257;
 const PREFILL_CHUNK_TOKENS = 64;
 
 export const TOY_CONFIG: ModelConfig = Object.freeze({
