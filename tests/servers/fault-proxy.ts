@@ -11,6 +11,8 @@ import type net from "node:net";
 type WireFault = {
   /** Only requests of this method. */
   readonly method?: string;
+  /** Only requests whose URL contains this. */
+  readonly urlPart?: string;
   /** How many requests are spoilt; all by default. */
   readonly times?: number;
 } & (
@@ -38,15 +40,17 @@ export interface FaultProxy {
 export async function startFaultProxy(targetPort: number): Promise<FaultProxy> {
   let planned: { readonly fault: WireFault; left: number }[] = [];
   let numRequests = 0;
-  const take = (method: string | undefined): WireFault | undefined => {
-    const due = planned.find(({ fault, left }) => left > 0 && (fault.method ?? method) === method);
+  const take = ({ method, url = "" }: http.IncomingMessage): WireFault | undefined => {
+    const due = planned.find(
+      ({ fault, left }) => left > 0 && (fault.method ?? method) === method && url.includes(fault.urlPart ?? ""),
+    );
     if (due !== undefined) due.left--;
     return due?.fault;
   };
   const agent = new http.Agent({ keepAlive: true });
   const server = http.createServer((request, response) => {
     numRequests++;
-    void answer(request, response, targetPort, agent, take(request.method)).catch(() => response.destroy());
+    void answer(request, response, targetPort, agent, take(request)).catch(() => response.destroy());
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -2,8 +2,8 @@
  * The four calls on the AWS SDK: deadlines, retries within a budget, multipart, and bodies that
  * are checked against the length their writer noted.
  *
- * A conditional put whose answer was lost may have won: its repetition is then refused, and the
- * writer's name in the object's metadata tells whether by itself.
+ * A put whose answer was lost may have been done: its repetition is then refused (taken, or no
+ * such upload), and the writer's name in the object's metadata tells whether by itself.
  *
  * A writer killed within a multipart upload leaves parts that no listing shows; buckets have a
  * rule for those (AbortIncompleteMultipartUpload).
@@ -102,8 +102,10 @@ class S3SdkClient implements S3Client {
         });
       });
     } catch (error) {
-      if (repeated && isKvaultError(error, "STORE_EXISTS") && (await this.#isWrittenBy(key, writer))) return;
-      throw error;
+      // Refused as taken, or as an upload that is over: by whom is the question.
+      if (repeated && isKvaultError(error, "STORE_EXISTS", "STORE_NOT_FOUND") && (await this.#isWrittenBy(key, writer))) return;
+      if (!isKvaultError(error, "STORE_NOT_FOUND")) throw error;
+      throw new KvaultError("STORE_UNAVAILABLE", `Cannot put "${key}": the upload is gone`, { details: { key }, cause: error });
     }
   }
 
@@ -201,10 +203,13 @@ class S3SdkClient implements S3Client {
   }
 
   async #isWrittenBy(key: string, writer: string): Promise<boolean> {
-    const { Metadata } = await this.#attempt({ action: "put", key, interruptible: true }, (abortSignal) =>
+    const found = await this.#attempt({ action: "put", key, interruptible: true }, (abortSignal) =>
       this.#sdk.send(new HeadObjectCommand({ Bucket: this.#bucket, Key: key }), { abortSignal }),
-    );
-    return Metadata?.[WRITER] === writer;
+    ).catch((error: unknown) => {
+      if (!isKvaultError(error, "STORE_NOT_FOUND")) throw error;
+      return undefined;
+    });
+    return found?.Metadata?.[WRITER] === writer;
   }
 
   async #attempt<T>(
