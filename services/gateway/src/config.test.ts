@@ -21,6 +21,8 @@ describe("readConfig()", () => {
       defaultSpec: "kvzip",
       logLevel: "info",
       drainMs: 10_000,
+      drainNoticeMs: 0,
+      maxStreams: 1_024,
       sweepIntervalMs: 60_000,
       maxQueuedBytes: 536_870_912,
     });

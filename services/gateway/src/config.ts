@@ -8,11 +8,10 @@ import { KvaultError, unknownVariables } from "@kvault/core";
 import { z } from "zod";
 
 const addresses = z
-  .string("not set")
-  .transform((list) => list.split(",").map((address) => address.trim()))
-  .pipe(
-    z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")).min(1),
-  );
+  .string()
+  .default("")
+  .transform((list) => (list.trim() === "" ? [] : list.split(",").map((address) => address.trim())))
+  .pipe(z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")));
 
 const wholeNumber = (min: number): z.ZodType<number> => z.coerce.number().int().min(min);
 
@@ -23,11 +22,15 @@ const schema = z.object({
   KVAULT_STORE_URL: z.string("not set").min(1),
   /** Folder of model files. The gateway only looks whether they are there. */
   KVAULT_CACHE_DIR: z.string("not set").min(1),
-  /** Queue of builds. */
+  /** Queue of builds: `local:`, or `redis://host:port/database` for prefill workers that take builds themselves. */
   KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
-  /** Prefill workers, comma-separated. */
+  /** States of contexts: `memory:`, or `redis://host:port/database` when several gateways share a store. */
+  KVAULT_CATALOGUE_URL: z.string().min(1).default("memory:"),
+  /** Where workers register and leases are kept: `memory:`, or `redis://host:port/database`. The workers' must be the same. */
+  KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** Prefill workers, comma-separated, beside those that register. */
   KVAULT_PREFILL_WORKERS: addresses,
-  /** Decode workers, comma-separated. */
+  /** Decode workers, comma-separated, beside those that register. */
   KVAULT_DECODE_WORKERS: addresses,
   /** Preset or spec of requests that name none. */
   KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
@@ -39,6 +42,10 @@ const schema = z.object({
   KVAULT_SWEEP_INTERVAL_MS: wholeNumber(100).default(60_000),
   /** Most bytes of texts waiting or being built. */
   KVAULT_MAX_QUEUED_BYTES: wholeNumber(1).default(512 * 2 ** 20),
+  /** Answers streamed at the same time; more are told when to come back. */
+  KVAULT_MAX_STREAMS: wholeNumber(1).default(1_024),
+  /** How long new calls are still taken at a stop, so that load balancers notice, milliseconds. */
+  KVAULT_DRAIN_NOTICE_MS: wholeNumber(0).default(0),
 });
 
 export interface GatewayConfig {
@@ -46,6 +53,8 @@ export interface GatewayConfig {
   readonly storeUrl: string;
   readonly cacheDir: string;
   readonly queueUrl: string;
+  readonly catalogueUrl: string;
+  readonly registryUrl: string;
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
   readonly defaultSpec: string;
@@ -53,12 +62,15 @@ export interface GatewayConfig {
   readonly drainMs: number;
   readonly sweepIntervalMs: number;
   readonly maxQueuedBytes: number;
+  readonly maxStreams: number;
+  readonly drainNoticeMs: number;
 }
 
 /** INVALID_ARGUMENT listing every problem of `env`, unknown KVAULT_* names included. */
 export function readConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
   const problems = unknownVariables(env).map((name) => `${name}: no such variable`);
   const parsed = schema.safeParse(env);
+  if (parsed.success) problems.push(...missingWorkers(parsed.data));
   if (!parsed.success) problems.push(...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
   if (!parsed.success || problems.length > 0) {
     throw new KvaultError("INVALID_ARGUMENT", `Cannot start the gateway: ${problems.join("; ")}`, {
@@ -71,6 +83,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     storeUrl: data.KVAULT_STORE_URL,
     cacheDir: data.KVAULT_CACHE_DIR,
     queueUrl: data.KVAULT_QUEUE_URL,
+    catalogueUrl: data.KVAULT_CATALOGUE_URL,
+    registryUrl: data.KVAULT_REGISTRY_URL,
     prefillWorkers: data.KVAULT_PREFILL_WORKERS,
     decodeWorkers: data.KVAULT_DECODE_WORKERS,
     defaultSpec: data.KVAULT_DEFAULT_SPEC,
@@ -78,5 +92,16 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     drainMs: data.KVAULT_DRAIN_MS,
     sweepIntervalMs: data.KVAULT_SWEEP_INTERVAL_MS,
     maxQueuedBytes: data.KVAULT_MAX_QUEUED_BYTES,
+    maxStreams: data.KVAULT_MAX_STREAMS,
+    drainNoticeMs: data.KVAULT_DRAIN_NOTICE_MS,
   });
+}
+
+/** Who would build and answer: workers that are named here, or that register and take jobs by themselves. */
+function missingWorkers(data: z.infer<typeof schema>): string[] {
+  if (data.KVAULT_REGISTRY_URL !== "memory:") return [];
+  const problems: string[] = [];
+  if (data.KVAULT_QUEUE_URL === "local:" && data.KVAULT_PREFILL_WORKERS.length === 0) problems.push("KVAULT_PREFILL_WORKERS: not set");
+  if (data.KVAULT_DECODE_WORKERS.length === 0) problems.push("KVAULT_DECODE_WORKERS: not set");
+  return problems;
 }

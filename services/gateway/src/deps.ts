@@ -6,6 +6,7 @@
  */
 import type { BlobStore } from "@kvault/kvstore";
 import type { ModelHub } from "@kvault/model";
+import type { Admission } from "./admission/admission.ts";
 import type { BuildQueue } from "./builds/build-job.ts";
 import type { Builder } from "./builds/builder.ts";
 import type { Remover } from "./catalogue/remover.ts";
@@ -27,6 +28,7 @@ export interface GatewayDeps {
   readonly builder: Builder;
   readonly remover: Remover;
   readonly decode: DecodePool;
+  readonly admission: Admission;
   readonly store: BlobStore;
   readonly models: Pick<ModelHub, "list" | "describe" | "isPresent">;
   readonly defaultSpec: string;

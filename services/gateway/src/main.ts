@@ -8,13 +8,13 @@ import { readConfig } from "./config.ts";
 import { startGateway } from "./start-gateway.ts";
 
 async function main(): Promise<void> {
-  const { address, storeUrl, cacheDir, logLevel, drainMs, ...rest } = readConfig(process.env);
+  const { address, storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, ...rest } = readConfig(process.env);
   const log = createLogger({ service: "gateway", level: logLevel });
   const gateway = await startGateway({ ...rest, address, store: storeUrl, models: cacheDir, log });
 
   const stop = (signal: NodeJS.Signals): void => {
     log.info({ signal }, "gateway stopping");
-    gateway.close({ drainMs }).then(
+    gateway.close({ drainMs, noticeMs: drainNoticeMs }).then(
       () => process.exit(0),
       (error: unknown) => {
         log.error({ err: error }, "gateway did not stop cleanly");

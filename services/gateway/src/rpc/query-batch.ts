@@ -1,26 +1,33 @@
 /**
  * Inference.QueryBatch: many questions on one context at once, so that its worker decodes them
- * together. One question's failure is an event; the others go on.
+ * together. One question's failure is an event; the others go on. A question that finds no free
+ * place waits for one as long as others of the batch are answered, and a while longer.
  *
  * @module
  */
 import { setMaxListeners } from "node:events";
-import { invalidArgument, toKvaultError } from "@kvault/core";
+import { setTimeout as sleep } from "node:timers/promises";
+import { invalidArgument, isKvaultError, toKvaultError } from "@kvault/core";
 import {
   type MessageInitShape,
   type QueryBatchRequest,
   type QueryBatchResponseSchema,
   type ServerCall,
+  ServiceClass,
   toRpcStatus,
 } from "@kvault/rpc";
 import { findActive } from "../catalogue/find-context.ts";
 import type { GatewayDeps } from "../deps.ts";
 import { contextIdFrom } from "../validation/names.ts";
-import { type CheckedQuestion, readQuestion } from "../validation/question.ts";
+import { type CheckedQuestion, readQuestion, readServiceClass } from "../validation/question.ts";
 import { merge } from "./merge.ts";
 import { queryContext } from "./query.ts";
 
 const MAX_QUESTIONS = 64;
+/** Wait between two looks for a free place; up to twice as much, at random. */
+const LOOK_AGAIN_MS = 100;
+/** How long a question looks for a place after the last answer of its batch. */
+const PATIENCE_MS = 10_000;
 
 type Event = MessageInitShape<typeof QueryBatchResponseSchema>;
 
@@ -32,8 +39,10 @@ export const queryBatch = (deps: GatewayDeps) =>
       throw invalidArgument("questions", `Cannot answer ${length} questions at once: must be 1 to ${MAX_QUESTIONS}`);
     }
     const questions = request.questions.map((question, i) => readQuestion(question, `questions[${i}].`));
+    const serviceClass = readServiceClass(request.serviceClass, ServiceClass.BATCH);
     await findActive(deps.catalogue, id);
 
+    let lastAnswerMs = Date.now();
     const leaving = new AbortController();
     const each: ServerCall = { ...call, signal: AbortSignal.any([call.signal, leaving.signal]) };
     setMaxListeners(0, each.signal);
@@ -45,14 +54,30 @@ export const queryBatch = (deps: GatewayDeps) =>
 
     async function* answer(index: number, question: CheckedQuestion): AsyncGenerator<Event, void, undefined> {
       try {
-        for await (const { event } of queryContext(id, question, deps, each)) {
-          if (event !== undefined) yield { index, event };
-        }
+        yield* whenThereIsRoom(index, question);
+        lastAnswerMs = Date.now();
       } catch (thrown) {
         if (call.signal.aborted) throw thrown;
         const error = toKvaultError(thrown);
         call.log.warn({ requestId: call.requestId, contextId: id, index, code: error.code, err: error }, "question failed");
         yield { index, event: { case: "error", value: toRpcStatus(error, call.requestId) } };
+      }
+    }
+
+    async function* whenThereIsRoom(index: number, question: CheckedQuestion): AsyncGenerator<Event, void, undefined> {
+      for (;;) {
+        let begun = false;
+        try {
+          for await (const { event } of queryContext(id, { ...question, serviceClass }, deps, each)) {
+            begun = true;
+            if (event !== undefined) yield { index, event };
+          }
+          return;
+        } catch (error) {
+          const mayWait = isKvaultError(error, "NO_CAPACITY") && error.retryable && !begun;
+          if (!mayWait || Date.now() - lastAnswerMs > PATIENCE_MS) throw error;
+          await sleep(LOOK_AGAIN_MS * (1 + Math.random()), undefined, { signal: each.signal });
+        }
       }
     }
   };

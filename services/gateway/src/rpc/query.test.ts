@@ -1,6 +1,6 @@
-import { KvaultError } from "@kvault/core";
+import { type ErrorCode, KvaultError } from "@kvault/core";
 import { collect, failureOf, gate, untilAborted } from "@kvault/core/testing";
-import { Context_State } from "@kvault/rpc";
+import { Context_State, type QueryResponse, type ServiceClass } from "@kvault/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { quickAnswer, type WorkerScript } from "../testing/fake-worker.ts";
 import { closeAll, created, MODEL, startStack, textOf } from "../testing/stack.ts";
@@ -85,38 +85,158 @@ describe("Query", () => {
     expect(attempts).toBe(3);
   });
 
-  test("a worker that dies after the first token ends the answer with a retryable error", async () => {
-    let attempts = 0;
-    const stack = await startStack({
-      decode: [
-        {
-          async *execute() {
-            attempts++;
-            yield { event: { case: "delta", value: { text: "a", tokenIds: [1] } } };
-            throw new KvaultError("ENGINE_DIED", "Cannot go on: engine died");
-          },
-        },
-      ],
+  describe("an answer whose worker goes away in the middle", () => {
+    const WORDS = ["one ", "two ", "three ", "four ", "five"];
+    /** Says {@link WORDS} from where it is told to; `until` throws before the word of that index. */
+    const speaker = (until = WORDS.length, code: ErrorCode = "UNREACHABLE"): WorkerScript => ({
+      async *execute({ resume }) {
+        const from = resume?.tokenIds.length ?? 0;
+        expect(resume?.textUnits ?? 0).toBe(WORDS.slice(0, from).join("").length);
+        for (let i = from; i < WORDS.length; i++) {
+          if (i >= until) throw new KvaultError(code, "Cannot go on");
+          yield { event: { case: "delta", value: { text: WORDS[i] ?? "", tokenIds: [i] } } };
+        }
+        const usage = { newTokens: WORDS.length };
+        yield { event: { case: "answer", value: { text: WORDS.join(""), usage, timings: { ttftMs: 1e9, totalMs: 1e9 } } } };
+      },
     });
-    const name = await created(stack, "Text.");
-    const answer = stack.inference.query(ask(name));
-    expect((await answer.next()).value?.event.case).toBe("delta");
-    expect(await failureOf(answer)).toMatchObject({ code: "ENGINE_DIED", retryable: true });
-    expect(attempts).toBe(1);
+    const tokensOf = (events: readonly QueryResponse[]): number[] =>
+      events.flatMap(({ event }) => (event.case === "delta" ? event.value.tokenIds : []));
+
+    test.each<ErrorCode>(["UNREACHABLE", "ENGINE_DIED", "DRAINING", "CLOSED"])(
+      "goes on elsewhere after %s, no token lost or twice",
+      async (code) => {
+        const stack = await startStack({ decode: [speaker(2, code), speaker(2, code), speaker()] });
+        for (let i = 0; i < 4; i++) {
+          const name = await created(stack, `Text ${i}.`);
+          const startMs = Date.now();
+          const events = await collect(stack.inference.query(ask(name)));
+          expect(textOf(events)).toBe(WORDS.join(""));
+          expect(tokensOf(events)).toEqual([0, 1, 2, 3, 4]);
+          const end = events.at(-1)?.event;
+          if (end?.case !== "answer") throw new Error("no answer");
+          expect(end.value.usage?.newTokens).toBe(WORDS.length);
+          if (end.value.moves > 0) expect(end.value.timings?.totalMs).toBeLessThanOrEqual(Date.now() - startMs);
+        }
+        const resumed = stack.decode[2]?.executes.filter(({ resume }) => resume !== undefined) ?? [];
+        for (const { resume } of resumed) expect(resume).toMatchObject({ tokenIds: [0, 1], textUnits: 8 });
+        expect(resumed.length).toBeGreaterThan(0);
+      },
+    );
+
+    test("goes on after every one of several deaths", async () => {
+      let alive = 0;
+      const short: WorkerScript = {
+        async *execute(request, call) {
+          alive = (request.resume?.tokenIds.length ?? 0) + 1;
+          yield* speaker(alive, "ENGINE_DIED").execute?.(request, call) ?? [];
+        },
+      };
+      const stack = await startStack({ decode: [short, short] });
+      const events = await collect(stack.inference.query(ask(await created(stack, "Text."))));
+      expect(tokensOf(events)).toEqual([0, 1, 2, 3, 4]);
+      const end = events.at(-1)?.event;
+      expect(end?.case === "answer" && end.value.moves).toBe(4);
+    });
+
+    test("a stream that ends without its answer is gone on with", async () => {
+      const cut: WorkerScript = {
+        async *execute(request, call) {
+          if (request.resume !== undefined) yield* speaker().execute?.(request, call) ?? [];
+          else yield { event: { case: "delta", value: { text: WORDS[0] ?? "", tokenIds: [0] } } };
+        },
+      };
+      const stack = await startStack({ decode: [cut] });
+      expect(textOf(await collect(stack.inference.query(ask(await created(stack, "Text.")))))).toBe(WORDS.join(""));
+    });
+
+    test("ends at its deadline when nobody can go on", async () => {
+      const stack = await startStack({ decode: [speaker(2, "ENGINE_DIED")] });
+      const name = await created(stack, "Text.");
+      const answer = stack.inference.query(ask(name), { deadlineMs: Date.now() + 600 });
+      await answer.next();
+      expect((await failureOf(answer)).code).toBe("DEADLINE_EXCEEDED");
+    });
+
+    test("an error that is the query's own is not tried elsewhere", async () => {
+      const stack = await startStack({ decode: [speaker(2, "TOKEN_LIMIT"), speaker(2, "TOKEN_LIMIT")] });
+      const answer = stack.inference.query(ask(await created(stack, "Text.")));
+      expect((await failureOf(answer)).code).toBe("TOKEN_LIMIT");
+      expect(stack.decode.flatMap(({ executes }) => executes)).toHaveLength(1);
+    });
   });
 
-  test("an answer that stops without its end is an error, not an answer", async () => {
-    const stack = await startStack({
-      decode: [
-        {
-          async *execute() {
-            yield { event: { case: "delta", value: { text: "a", tokenIds: [1] } } };
+  describe("when there is more to do than can be done", () => {
+    /** Answers when told to. */
+    function holding(): { script: WorkerScript; finish: () => void; begun: () => number } {
+      const finish = gate();
+      let begun = 0;
+      return {
+        script: {
+          async *execute(request) {
+            begun++;
+            await finish.passed;
+            yield* quickAnswer(request);
           },
         },
-      ],
+        finish: () => finish.pass(),
+        begun: () => begun,
+      };
+    }
+
+    test("the gateway takes as many streams as it may and refuses the rest at once", async () => {
+      const { script, finish, begun } = holding();
+      const stack = await startStack({ decode: [script] }, { maxStreams: 2 });
+      const name = await created(stack, "Text.");
+      const running = [1, 2].map(() => collect(stack.inference.query(ask(name))));
+      await expect.poll(begun).toBe(2);
+      expect(await failureOf(stack.inference.query(ask(name)))).toMatchObject({ code: "NO_CAPACITY", retryable: true });
+      finish();
+      expect((await Promise.all(running)).map(textOf)).toEqual(["a b", "a b"]);
+      expect(textOf(await collect(stack.inference.query(ask(name))))).toBe("a b");
     });
-    const name = await created(stack, "Text.");
-    expect(await failureOf(stack.inference.query(ask(name)))).toMatchObject({ code: "UNREACHABLE", retryable: true });
+
+    test("a worker takes as many as it says; the rest go to others, then are refused", async () => {
+      const [a, b] = [holding(), holding()];
+      const stack = await startStack({ decode: [a.script, b.script].map((script) => ({ ...script, maxQueries: 2 })) });
+      const name = await created(stack, "Text.");
+      await expect.poll(async () => stack.decode.every(({ statuses }) => statuses() > 0)).toBe(true);
+      const running: Promise<QueryResponse[]>[] = [];
+      for (let i = 1; i <= 4; i++) {
+        running.push(collect(stack.inference.query(ask(name))));
+        await expect.poll(() => a.begun() + b.begun()).toBe(i);
+      }
+      expect([a.begun(), b.begun()]).toEqual([2, 2]);
+      const refused = await failureOf(stack.inference.query(ask(name)));
+      expect(refused).toMatchObject({ code: "NO_CAPACITY", retryable: true });
+      expect(Number(refused.details["retryAfterMs"])).toBeGreaterThan(0);
+      a.finish();
+      b.finish();
+      expect((await Promise.all(running)).map(textOf)).toEqual(["a b", "a b", "a b", "a b"]);
+    });
+
+    test("a worker that is fuller than it said sends the query on", async () => {
+      const full: WorkerScript = {
+        // biome-ignore lint/correctness/useYield: it refuses first
+        async *execute() {
+          throw new KvaultError("NO_CAPACITY", "Cannot take the query");
+        },
+      };
+      const stack = await startStack({ decode: [full, {}, full] });
+      const name = await created(stack, "Text.");
+      expect(textOf(await collect(stack.inference.query(ask(name))))).toBe("a b");
+      const none = await startStack({ decode: [full, full] });
+      const other = await created(none, "Text.");
+      expect((await failureOf(none.inference.query(ask(other)))).code).toBe("NO_CAPACITY");
+      expect(none.decode.map(({ executes }) => executes.length)).toEqual([1, 1]);
+    });
+
+    test("an unknown service class is refused by name", async () => {
+      const stack = await startStack();
+      const name = await created(stack, "Text.");
+      const answer = stack.inference.query({ ...ask(name), serviceClass: 9 as ServiceClass });
+      expect(await failureOf(answer)).toMatchObject({ code: "INVALID_ARGUMENT", details: { field: "service_class" } });
+    });
   });
 
   test("every question on a context goes to one worker, contexts spread over all", async () => {

@@ -5,13 +5,20 @@
  */
 import { invalidArgument, isKvaultError } from "@kvault/core";
 import { contentSha256 } from "@kvault/kvstore";
-import type { ExecuteRequestSchema, MessageInitShape, QueryRequest, QueryResponseSchema, ServerCall } from "@kvault/rpc";
+import {
+  type ExecuteRequestSchema,
+  type MessageInitShape,
+  type QueryRequest,
+  type QueryResponseSchema,
+  type ServerCall,
+  ServiceClass,
+} from "@kvault/rpc";
 import { findActive } from "../catalogue/find-context.ts";
 import type { GatewayDeps } from "../deps.ts";
 import { contentMessage, readContent } from "../validation/content.ts";
 import { findModel } from "../validation/create-request.ts";
 import { contextIdFrom } from "../validation/names.ts";
-import { type CheckedQuestion, readQuestion } from "../validation/question.ts";
+import { type CheckedQuestion, readQuestion, readServiceClass } from "../validation/question.ts";
 
 type Execution = MessageInitShape<typeof ExecuteRequestSchema>;
 
@@ -20,7 +27,8 @@ export const query = (deps: GatewayDeps) =>
     request: QueryRequest,
     call: ServerCall,
   ): AsyncGenerator<MessageInitShape<typeof QueryResponseSchema>, void, undefined> {
-    const question = readQuestion(request);
+    const serviceClass = readServiceClass(request.serviceClass, ServiceClass.INTERACTIVE);
+    const question = { ...readQuestion(request), serviceClass };
     switch (request.source.case) {
       case "context":
         yield* queryContext(contextIdFrom(request.source.value, "context"), question, deps, call);
@@ -31,7 +39,7 @@ export const query = (deps: GatewayDeps) =>
         const content = readContent(given, model.config.maxTokens);
         const inline = { model: model.name, content: contentMessage(content) };
         const execution: Execution = { ...question, source: { case: "inline", value: inline }, model: model.name };
-        for await (const { event } of deps.decode.execute(contentSha256(content), execution, call)) yield { event };
+        yield* stream(contentSha256(content), execution, deps, call);
         return;
       }
       default:
@@ -45,7 +53,7 @@ export const query = (deps: GatewayDeps) =>
  */
 export async function* queryContext(
   id: string,
-  question: CheckedQuestion,
+  question: CheckedQuestion & Pick<Execution, "serviceClass">,
   deps: GatewayDeps,
   call: ServerCall,
 ): AsyncGenerator<Pick<MessageInitShape<typeof QueryResponseSchema>, "event">, void, undefined> {
@@ -57,11 +65,27 @@ export async function* queryContext(
     model: record.model,
   };
   try {
-    for await (const { event } of deps.decode.execute(id, execution, call)) yield { event };
+    yield* stream(id, execution, deps, call, Number(record.state.report.storedBytes));
   } catch (error) {
     if (isKvaultError(error, "CACHE_CORRUPT", "CONTEXT_NOT_FOUND", "INCOMPATIBLE_FORMAT")) {
       await deps.catalogue.change(record, { type: "failed", error });
     }
     throw error;
+  }
+}
+
+/** Takes one of the gateway's places for as long as the answer streams. */
+async function* stream(
+  affinity: string,
+  execution: Execution,
+  { admission, decode }: GatewayDeps,
+  call: ServerCall,
+  bytes = 0,
+): AsyncGenerator<Pick<MessageInitShape<typeof QueryResponseSchema>, "event">, void, undefined> {
+  const release = admission.take(execution.serviceClass ?? ServiceClass.INTERACTIVE);
+  try {
+    for await (const { event } of decode.execute(affinity, execution, call, bytes)) yield { event };
+  } finally {
+    release();
   }
 }

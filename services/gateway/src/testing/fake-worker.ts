@@ -25,6 +25,8 @@ export interface WorkerScript {
   build?(request: BuildRequest, call: ServerCall): AsyncIterable<BuildEvent>;
   execute?(request: ExecuteRequest, call: ServerCall): AsyncIterable<ExecuteEvent>;
   load?(request: LoadRequest, call: ServerCall): Promise<void>;
+  /** What its Status says; not checked. */
+  maxQueries?: number;
 }
 
 export interface FakeWorker {
@@ -33,6 +35,8 @@ export interface FakeWorker {
   readonly executes: ExecuteRequest[];
   readonly loads: LoadRequest[];
   readonly evicted: string[];
+  /** Times it was asked for its Status. */
+  statuses(): number;
   readonly server: RunningServer;
 }
 
@@ -62,6 +66,8 @@ export async function startFakeWorker(address: string, script: WorkerScript = {}
   const executes: ExecuteRequest[] = [];
   const loads: LoadRequest[] = [];
   const evicted: string[] = [];
+  const resident = new Set<string>();
+  let statuses = 0;
   const workers = implement(Workers, {
     build: (request, call) => {
       builds.push(request);
@@ -69,19 +75,25 @@ export async function startFakeWorker(address: string, script: WorkerScript = {}
     },
     execute: (request, call) => {
       executes.push(request);
+      if (request.source.case === "contextId") resident.add(request.source.value);
       return (script.execute ?? quickAnswer)(request, call);
     },
     load: async (request, call) => {
       loads.push(request);
       await script.load?.(request, call);
+      resident.add(request.contextId);
       return {};
     },
     evict: async ({ contextId }) => {
       evicted.push(contextId);
+      resident.delete(contextId);
       return {};
     },
-    status: async () => ({ incarnation: address }),
+    status: async () => {
+      statuses++;
+      return { incarnation: address, maxQueries: script.maxQueries ?? 0, residentContextIds: [...resident] };
+    },
   });
   const server = await startServer({ address, services: [workers] });
-  return { address: server.address, builds, executes, loads, evicted, server };
+  return { address: server.address, builds, executes, loads, evicted, statuses: () => statuses, server };
 }

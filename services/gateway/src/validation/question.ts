@@ -5,7 +5,7 @@
  */
 import { randomInt } from "node:crypto";
 import { invalidArgument } from "@kvault/core";
-import type { ExecuteRequestSchema, Limits, MessageInitShape, Sampling } from "@kvault/rpc";
+import { type ExecuteRequestSchema, type Limits, type MessageInitShape, type Sampling, ServiceClass } from "@kvault/rpc";
 
 const MAX_QUESTION_BYTES = 64 * 1024;
 const MAX_NEW_TOKENS = 4_096;
@@ -55,4 +55,11 @@ export function readQuestion({ question, sampling, limits }: Question, prefix = 
     sampling: { temperature, topP, topK, seed: seed === 0n ? BigInt(randomInt(1, 2 ** 32)) : seed },
     limits: { maxTokens: maxTokens === 0 ? DEFAULT_NEW_TOKENS : maxTokens, stop },
   };
+}
+
+/** `given`, or `otherwise` when there is none. INVALID_ARGUMENT on a class we do not know. */
+export function readServiceClass(given: ServiceClass, otherwise: ServiceClass): ServiceClass {
+  if (given === ServiceClass.UNSPECIFIED) return otherwise;
+  if (ServiceClass[given] !== undefined) return given;
+  throw invalidArgument("service_class", `Cannot serve class ${given}: unknown`);
 }

@@ -1,19 +1,38 @@
 /**
- * Decode workers: every context has a favourite among the live ones, so that it is resident in
- * one place; a query moves on to another only before its first token.
+ * Decode workers: which one answers a query, and what happens when it cannot.
+ *
+ * Where a query goes is decided by {@link chooseWorker} over what the workers publish. A worker
+ * that fails before the first token is replaced, at most twice. After it the answer moves: another
+ * worker reads the question and the tokens already sent and goes on, and the caller sees nothing
+ * but a pause. Moving is tried for longer than starting: what was streamed would be lost.
  *
  * @module
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKvaultError, KvaultError } from "@kvault/core";
-import { type ExecuteRequestSchema, type ExecuteResponse, type MessageInitShape, onward, type ServerCall } from "@kvault/rpc";
-import { rank } from "../routing/rendezvous.ts";
+import {
+  type ExecuteRequestSchema,
+  type ExecuteResponse,
+  type MessageInitShape,
+  onward,
+  type ServerCall,
+  type StatusResponse,
+} from "@kvault/rpc";
+import { overloaded, shareOf } from "../admission/admission.ts";
+import { type Candidate, chooseWorker } from "../routing/choose-worker.ts";
+import { type WorkerSample, WorkerView } from "../routing/worker-view.ts";
+import { Transcript } from "./transcript.ts";
 import { type WorkerLink, WorkerSet } from "./worker-link.ts";
 
-/** Tries of one query after the first. */
+/** Tries of one query after the first, before its first token. */
 const MAX_RETRIES = 2;
-/** Wait before the first retry, doubled for the second; up to as much again at random. */
+/** How long an answer that lost its worker looks for another one without a new token. */
+const MOVE_PATIENCE_MS = 30_000;
+/** Wait before the first retry, doubled for every further one; up to as much again at random. */
 const RETRY_BASE_MS = 100;
+const MAX_RETRY_MS = 2_000;
+/** How old a worker's own account of its load may get. */
+const BEAT_INTERVAL_MS = 1_000;
 /** Letting go of a context is best effort: a worker that does not answer holds it until it needs the room. */
 const EVICT_TIMEOUT_MS = 2_000;
 /** Warming is best effort too: a load that takes longer goes on at the worker, nobody waits for it. */
@@ -28,68 +47,147 @@ export interface WarmTarget {
   readonly model: string;
 }
 
+type Execution = MessageInitShape<typeof ExecuteRequestSchema>;
+
+/** A worker that a query may go to. */
+interface Option extends Candidate {
+  readonly link: WorkerLink;
+  readonly view: WorkerView;
+}
+
+interface Route {
+  /** Names the context. */
+  readonly affinity: string;
+  /** What loading it takes. */
+  readonly bytes: number;
+  /** Part of a worker's places that may be filled. */
+  readonly share: number;
+}
+
 export class DecodePool {
   readonly #workers: WorkerSet;
+  readonly #views = new WeakMap<WorkerLink, WorkerView>();
   /** Loads ahead of a question, by context. */
   readonly #warming = new Map<string, AbortController>();
 
   constructor(addresses: readonly string[]) {
-    this.#workers = new WorkerSet(addresses);
+    this.#workers = new WorkerSet(addresses, {
+      beatIntervalMs: BEAT_INTERVAL_MS,
+      onBeat: (link) => {
+        const view = this.#viewOf(link);
+        const { own } = view;
+        return (status) => view.observe(sampleOf(status), own);
+      },
+    });
   }
 
   async beat(): Promise<void> {
     await this.#workers.beat();
   }
 
-  /**
-   * Streams one answer. `affinity` names the context. A worker that dies before the first event is
-   * replaced, at most twice; after it the error goes to the caller, who may ask again.
-   */
+  /** From now on these are the workers. */
+  async setAddresses(addresses: readonly string[]): Promise<void> {
+    await this.#workers.setAddresses(addresses);
+  }
+
+  /** All of them, live or not. */
+  get links(): readonly WorkerLink[] {
+    return this.#workers.links;
+  }
+
+  /** Streams one answer. `affinity` names the context, `bytes` what loading it takes. NO_CAPACITY when no worker has a free place. */
   async *execute(
     affinity: string,
-    request: MessageInitShape<typeof ExecuteRequestSchema>,
+    request: Execution,
     call: ServerCall,
+    bytes = 0,
   ): AsyncGenerator<ExecuteResponse, void, undefined> {
-    const failed = new Set<WorkerLink>();
-    for (let retry = 0; ; retry++) {
-      const link = await this.#choose(affinity, failed);
-      let started = false;
+    const route: Route = { affinity, bytes, share: shareOf(request.serviceClass ?? 0) };
+    const sent = new Transcript(Date.now());
+    let failed = new Set<WorkerLink>();
+    let failures = 0;
+    let lastProgressMs = Date.now();
+    for (;;) {
+      let option: Option | undefined;
+      let end: (well: boolean) => void = () => undefined;
       let answered = false;
       try {
-        for await (const response of link.client.execute(request, onward(call))) {
-          started = true;
+        option = await this.#choose(route, failed, request);
+        end = option.view.begin(affinity, Date.now());
+        for await (const response of option.link.client.execute(sent.rest(request), onward(call))) {
+          const { event } = response;
+          if (event.case === "delta") {
+            lastProgressMs = Date.now();
+            sent.add(event.value, lastProgressMs);
+            if (failures > 0) failed = new Set();
+            failures = 0;
+          } else if (event.case === "answer") {
+            answered = true;
+            end(true);
+            sent.complete(event.value, Date.now());
+          }
           yield response;
-          if (response.event.case === "answer") answered = true;
         }
         if (answered) return;
         throw new KvaultError("UNREACHABLE", "Cannot finish the answer: the worker ended it early", {
-          details: { worker: link.address },
+          details: { worker: option.link.address },
         });
       } catch (error) {
-        if (isKvaultError(error, "UNREACHABLE", "DRAINING")) link.endLease();
-        const mayHelp = isKvaultError(error, "UNREACHABLE", "DRAINING", "ENGINE_DIED", "CLOSED");
-        if (started || !mayHelp || retry >= MAX_RETRIES || call.signal.aborted) throw error;
-        failed.add(link);
-        call.log.warn(
-          { requestId: call.requestId, worker: link.address, code: error.code, retry: retry + 1 },
-          "query tried again",
-        );
-        await sleep(RETRY_BASE_MS * 2 ** retry * (1 + Math.random()), undefined, { signal: call.signal }).catch(() => undefined);
+        if (call.signal.aborted || answered || !mayHelpElsewhere(error)) throw error;
+        end(false);
+        failures++;
+        if (option !== undefined) {
+          failed.add(option.link);
+          blame(option, error);
+        }
+        const sentTokens = sent.length;
+        const givenUp =
+          sentTokens > 0
+            ? Date.now() - lastProgressMs > MOVE_PATIENCE_MS
+            : failures > MAX_RETRIES || (error.code === "NO_CAPACITY" && !this.#hasUntried(failed));
+        if (givenUp) throw error;
+        const fields = { requestId: call.requestId, worker: option?.link.address, code: error.code, failures, sentTokens };
+        call.log.warn(fields, sentTokens > 0 ? "answer moves to another worker" : "query tried again");
+        if (!this.#hasUntried(failed)) await pause(failures, call.signal);
+      } finally {
+        end(true);
       }
     }
   }
 
-  /** Asks the context's favourite to load it ahead of the first question. False when that could not be done. */
-  async warm({ id, digest, model }: WarmTarget): Promise<boolean> {
+  /** Asks a worker that the context's questions will go to to load it ahead. False when that could not be done. */
+  async warm(target: WarmTarget): Promise<boolean> {
+    const choice = await this.#choose({ affinity: target.id, bytes: 0, share: 1 }, new Set()).catch(() => undefined);
+    return choice !== undefined && (await this.#load(choice, target));
+  }
+
+  /** Tells every worker to let go of a context. */
+  async evict(contextId: string): Promise<void> {
+    this.#warming.get(contextId)?.abort(new KvaultError("CANCELLED", "Cannot load the context: it is let go"));
+    const deadlineMs = Date.now() + EVICT_TIMEOUT_MS;
+    await Promise.allSettled(
+      this.#workers.live.map((link) => {
+        this.#viewOf(link).forget(contextId);
+        return link.client.evict({ contextId }, { deadlineMs });
+      }),
+    );
+  }
+
+  close(): void {
+    for (const controller of this.#warming.values()) controller.abort();
+    this.#workers.close();
+  }
+
+  async #load({ link, view }: Option, { id, digest, model }: WarmTarget): Promise<boolean> {
     if (this.#warming.size >= MAX_WARMING || this.#warming.has(id)) return false;
     const controller = new AbortController();
     this.#warming.set(id, controller);
     try {
-      const link = await this.#choose(id, new Set());
       await link.client.load(
         { contextId: id, digest, model },
         { signal: controller.signal, deadlineMs: Date.now() + WARM_TIMEOUT_MS },
       );
+      view.expect(id, Date.now());
       return true;
     } catch {
       return false;
@@ -98,24 +196,71 @@ export class DecodePool {
     }
   }
 
-  /** Tells every worker to let go of a context. */
-  async evict(contextId: string): Promise<void> {
-    this.#warming.get(contextId)?.abort(new KvaultError("CANCELLED", "Cannot load the context: it is let go"));
-    const deadlineMs = Date.now() + EVICT_TIMEOUT_MS;
-    await Promise.allSettled(this.#workers.live.map((link) => link.client.evict({ contextId }, { deadlineMs })));
+  /** The worker for this query among those that have not failed it, else among all that live. */
+  async #choose(route: Route, failed: ReadonlySet<WorkerLink>, request?: Execution): Promise<Option> {
+    const { affinity, bytes, share } = route;
+    const live = await this.#workers.liveNow();
+    if (live.length === 0) {
+      const workers = this.#workers.links.length;
+      throw new KvaultError("NO_CAPACITY", "Cannot answer: no decode worker answers", { details: { workers } });
+    }
+    const nowMs = Date.now();
+    const options = live.map((link) => {
+      const view = this.#viewOf(link);
+      return { link, view, ...view.candidate(affinity, nowMs, share) };
+    });
+    const fresh = options.filter(({ link, view }) => !failed.has(link) && !view.isDraining && !view.isMarked(nowMs));
+    // When all are marked, or have failed, whoever lives is better than nobody.
+    const choice = chooseWorker(affinity, bytes, fresh.length > 0 ? fresh : options);
+    if (choice === undefined) {
+      const seconds = Math.min(...options.map(({ secondsPerQuery }) => secondsPerQuery));
+      throw overloaded(`all ${options.length} decode workers are full`, seconds, { workers: options.length });
+    }
+    const { chosen, replicateTo } = choice;
+    const { digest = "", model = "" } = request ?? {};
+    if (replicateTo !== undefined && request?.source?.case === "contextId") {
+      void this.#load(replicateTo, { id: affinity, digest, model });
+    }
+    return chosen;
   }
 
-  close(): void {
-    for (const controller of this.#warming.values()) controller.abort();
-    this.#workers.close();
+  #hasUntried(failed: ReadonlySet<WorkerLink>): boolean {
+    return this.#workers.live.some((link) => !failed.has(link));
   }
 
-  /** The context's favourite among those that have not failed this query, else among all that live. */
-  async #choose(affinity: string, failed: ReadonlySet<WorkerLink>): Promise<WorkerLink> {
-    const live = rank(affinity, await this.#workers.liveNow(), (link) => link.address);
-    const link = live.find((candidate) => !failed.has(candidate)) ?? live[0];
-    if (link !== undefined) return link;
-    const workers = this.#workers.links.length;
-    throw new KvaultError("NO_CAPACITY", "Cannot answer: no decode worker answers", { details: { workers } });
+  #viewOf(link: WorkerLink): WorkerView {
+    let view = this.#views.get(link);
+    if (view === undefined) {
+      view = new WorkerView(link.address);
+      this.#views.set(link, view);
+    }
+    return view;
   }
+}
+
+/** The worker's trouble, not the query's. */
+function mayHelpElsewhere(error: unknown): error is KvaultError {
+  if (isKvaultError(error, "NO_CAPACITY")) return error.retryable;
+  return isKvaultError(error, "UNREACHABLE", "DRAINING", "ENGINE_DIED", "CLOSED");
+}
+
+/** Spares the worker that failed for a while. */
+function blame({ link, view }: Option, { code }: KvaultError): void {
+  const nowMs = Date.now();
+  if (code === "NO_CAPACITY") view.markFull(nowMs);
+  else view.mark(nowMs);
+  if (code === "UNREACHABLE" || code === "DRAINING") void link.beat();
+}
+
+async function pause(failures: number, signal: AbortSignal): Promise<void> {
+  const ms = Math.min(MAX_RETRY_MS, RETRY_BASE_MS * 2 ** (failures - 1)) * (1 + Math.random());
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
+}
+
+function sampleOf(status: StatusResponse): WorkerSample {
+  return {
+    ...status,
+    residentBytes: Number(status.residentBytes),
+    residentLimitBytes: Number(status.residentLimitBytes),
+  };
 }

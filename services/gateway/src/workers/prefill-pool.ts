@@ -36,6 +36,16 @@ export class PrefillPool {
     await this.#workers.beat();
   }
 
+  /** From now on these are the workers. */
+  async setAddresses(addresses: readonly string[]): Promise<void> {
+    await this.#workers.setAddresses(addresses);
+  }
+
+  /** All of them, live or not. */
+  get links(): readonly WorkerLink[] {
+    return this.#workers.links;
+  }
+
   /** Runs one build; resolves with its report once the manifest is committed. */
   async build(request: MessageInitShape<typeof BuildRequestSchema>, call: BuildCall): Promise<CompressionReport> {
     const link = await this.#acquire(call.signal);
@@ -48,7 +58,7 @@ export class PrefillPool {
         details: { worker: link.address },
       });
     } catch (error) {
-      if (isKvaultError(error, "UNREACHABLE", "DRAINING")) link.endLease();
+      if (isKvaultError(error, "UNREACHABLE", "DRAINING")) await link.beat();
       throw error;
     } finally {
       this.#busy.delete(link);
