@@ -215,6 +215,11 @@ suite<AllocatorFactory>("allocatorConformance()", allocatorConformance, global, 
     "refuses a total above what is ranked and scores without the profile it names",
   ],
   [
+    "heads called level that compete",
+    { ...global, create: () => ({ ...createDefault(global), levelsHeads: true }) },
+    "gives all heads of a layer the same, but for one pair, where it says so",
+  ],
+  [
     "a total of its own above the ceiling",
     { ...global, create: () => ({ ...createDefault(global), chooseTotal: (_scores, _protectedTokens, total) => total + 1 }) },
     "chooses a total, where it does, of at most what it may",
@@ -321,9 +326,18 @@ suite<CodecFactory>("codecConformance()", codecConformance, f16, [
   [
     "a size for keys alone",
     codes({ encodedBytes: (layout) => sound16.encodedBytes(layout) / 2 }),
-    "writes exactly the bytes it declares",
+    "writes exactly the bytes it declares, or at most those where sizes depend on the data",
   ],
-  ["scales not counted", codes({ encodedBytes: createDefault(int8).encodedBytes }, f32), "writes exactly the bytes it declares"],
+  [
+    "a ceiling below what it writes",
+    codes({ sizeDependsOnData: true, encodedBytes: (layout) => sound16.encodedBytes(layout) - 1 }),
+    "writes exactly the bytes it declares, or at most those where sizes depend on the data",
+  ],
+  [
+    "scales not counted",
+    codes({ encodedBytes: createDefault(int8).encodedBytes }, f32),
+    "writes exactly the bytes it declares, or at most those where sizes depend on the data",
+  ],
   [
     "a tensor named pos",
     codes({

@@ -8,7 +8,7 @@ import { resolveSpec } from "./plan.ts";
 import { PRESETS, type Preset } from "./presets.ts";
 import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 import type { SpecValue } from "./spec.ts";
-import type { PartFactory } from "./types.ts";
+import type { PartFactory, ProfileName, ScorerNeed } from "./types.ts";
 
 export interface ParamDescription {
   readonly name: string;
@@ -33,7 +33,19 @@ export interface MethodsDescription {
   readonly refits: readonly PartDescription[];
   readonly codecs: readonly PartDescription[];
   /** `spec` is the full text, every default filled in. */
-  readonly presets: readonly Preset[];
+  readonly presets: readonly PresetDescription[];
+}
+
+/** A preset, and what its parts make of it. */
+export interface PresetDescription extends Preset {
+  /** True when no query is looked at. */
+  readonly queryAgnostic: boolean;
+  /** True where heads of one layer may keep different counts. */
+  readonly ragged: boolean;
+  /** What prefill must gather for the scorer. */
+  readonly needs: readonly ScorerNeed[];
+  /** Measurements of the model that must have been made. */
+  readonly profiles: readonly ProfileName[];
 }
 
 /** Everything a spec can name, in registry order. */
@@ -44,8 +56,13 @@ export function describeMethods(): MethodsDescription {
     selectors: [...SELECTORS.values()].map(describePart),
     refits: [...REFITS.values()].map(describePart),
     codecs: [...CODECS.values()].map(describePart),
-    presets: [...PRESETS.values()].map((preset) => ({ ...preset, spec: resolveSpec(preset.spec).spec })),
+    presets: [...PRESETS.values()].map(describePreset),
   };
+}
+
+function describePreset(preset: Preset): PresetDescription {
+  const { spec, queryAgnostic, ragged, needs, profiles } = resolveSpec(preset.spec);
+  return { ...preset, spec, queryAgnostic, ragged, needs: [...needs], profiles: [...profiles] };
 }
 
 function describePart({ name, summary, source, params }: PartFactory<unknown>): PartDescription {

@@ -27,6 +27,8 @@ export interface CompressionPlan {
   readonly profiles: ReadonlySet<ProfileName>;
   /** True when no query is looked at. */
   readonly queryAgnostic: boolean;
+  /** True where heads of one layer may keep different counts. */
+  readonly ragged: boolean;
   readonly scorer: Scorer;
   readonly allocator: Allocator;
   readonly selector: Selector;
@@ -120,6 +122,7 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     ...(isScored && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
     profiles: new Set(isScored ? [scorer.profile, allocator.profile].filter((name) => name !== undefined) : []),
     queryAgnostic: scorer.queryAgnostic,
+    ragged: evicts && !allocator.levelsHeads && !selector.sharesLayer,
     scorer,
     allocator,
     selector,

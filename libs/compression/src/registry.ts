@@ -15,6 +15,7 @@ import { layerProfile } from "./allocators/layer-profile.ts";
 import { leankv as leankvAllocator } from "./allocators/leankv.ts";
 import { pyramid } from "./allocators/pyramid.ts";
 import { uniform } from "./allocators/uniform.ts";
+import { entropy } from "./codecs/entropy.ts";
 import { f16 } from "./codecs/f16.ts";
 import { f32 } from "./codecs/f32.ts";
 import { int4 } from "./codecs/int4.ts";
@@ -80,7 +81,7 @@ export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(
 );
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK, threshold, chunk, block, shared, referenceStrict);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
-export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope, leankv);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope, entropy, leankv);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
   return new Map(factories.map((factory) => [factory.name, factory]));

@@ -130,6 +130,8 @@ export type ChooseTotal = (scores: ScoreSet, protectedTokens: number, maxBudget:
 
 /** Splits a total over layers and heads. */
 export interface Allocator {
+  /** Set where all heads of a layer get the same count, but for one that a total does not divide by. */
+  readonly levelsHeads?: true;
   /** What `scores.profile` must hold. */
   readonly profile?: ProfileName;
   readonly chooseTotal?: ChooseTotal;
@@ -200,6 +202,8 @@ export interface Codec {
   encode(layer: EncodableLayer): Map<string, NamedTensor>;
   /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
   decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): { key_nD: Float32Array; value_nD: Float32Array };
+  /** Set where what `encode` writes depends on the values: `encodedBytes` is then a ceiling. */
+  readonly sizeDependsOnData?: true;
   /** Exact bytes of `encode`'s tensors. */
   encodedBytes(layout: RaggedLayout): number;
 }

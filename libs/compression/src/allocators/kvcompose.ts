@@ -21,7 +21,7 @@ export const kvcompose: AllocatorFactory = {
   summary: "layers by their heads' i-th best pairs on average; equal heads within a layer",
   source: "arXiv:2509.05165",
   params: z.strictObject({}),
-  create: () => ({ allocate: allocateSlots }),
+  create: () => ({ levelsHeads: true, allocate: allocateSlots }),
 };
 
 function allocateSlots(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array {

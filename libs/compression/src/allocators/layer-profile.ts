@@ -34,6 +34,7 @@ export const layerProfile: AllocatorFactory = {
     const { floor, cap } = params.parse(given);
     return {
       profile: "layer-errors",
+      levelsHeads: true,
       allocate: ({ numLayers: L, numKvHeads: K, seqLen, profile }, protectedTokens, total) => {
         const ranked = seqLen - protectedTokens;
         checkTotal(L * K, ranked, total);

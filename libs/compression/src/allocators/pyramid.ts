@@ -29,7 +29,10 @@ export const pyramid: AllocatorFactory = {
   params,
   create: (given) => {
     const { beta, window } = params.parse(given);
-    return { allocate: (scores, protectedTokens, total) => allocatePyramid(scores, protectedTokens, total, beta, window) };
+    return {
+      levelsHeads: true,
+      allocate: (scores, protectedTokens, total) => allocatePyramid(scores, protectedTokens, total, beta, window),
+    };
   },
 };
 

@@ -13,7 +13,7 @@ export const uniform: AllocatorFactory = {
   summary: "the same count for every layer and head",
   source: "own",
   params: z.strictObject({}),
-  create: () => ({ allocate: allocateUniform }),
+  create: () => ({ levelsHeads: true, allocate: allocateUniform }),
 };
 
 function allocateUniform(scores: ScoreSet, protectedTokens: number, totalBudget: number): Uint32Array {

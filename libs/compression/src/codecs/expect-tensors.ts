@@ -4,9 +4,15 @@
  * @module
  */
 import { DTYPE_BYTES, type Dtype, elementCount, KvaultError, type NamedTensor } from "@kvault/core";
+import type { Codec, RaggedLayout } from "../types.ts";
 
 /** Name → dtype and shape of every tensor a codec writes. */
 export type TensorPlan = Readonly<Record<string, { readonly dtype: Dtype; readonly shape: readonly number[] }>>;
+
+/** A codec whose tensors follow from the layout alone. */
+export interface PlannedCodec extends Codec {
+  planOf(layout: RaggedLayout): TensorPlan;
+}
 
 /** Bytes of the planned tensors' data. */
 export function planBytes(plan: TensorPlan): number {

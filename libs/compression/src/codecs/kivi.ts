@@ -16,9 +16,10 @@
  */
 import { alignedView, bytesOf, decodeF16, type NamedTensor } from "@kvault/core";
 import { z } from "zod";
-import type { Codec, CodecFactory, RaggedLayout } from "../types.ts";
-import { expectTensors, planBytes, type TensorPlan } from "./expect-tensors.ts";
+import type { CodecFactory, RaggedLayout } from "../types.ts";
+import { expectTensors, type PlannedCodec, planBytes, type TensorPlan } from "./expect-tensors.ts";
 import { encodeHalves } from "./f16.ts";
+import type { CodeBits } from "./packed-rows.ts";
 import {
   putQuantised,
   quantisedError,
@@ -47,7 +48,15 @@ export const kivi: CodecFactory = {
 /** Rows of a head that stay halves, of `count`. */
 type TailLength = (count: number) => number;
 
-function createKivi({ bits, group, residual }: z.infer<typeof params>): Codec {
+/** What {@link createKivi} is told. */
+export interface KiviOptions {
+  readonly bits: CodeBits;
+  readonly group: number;
+  /** A multiple of `group`. */
+  readonly residual: number;
+}
+
+export function createKivi({ bits, group, residual }: KiviOptions): PlannedCodec {
   const sides = {
     k: {
       quantiser: { bits, along: "tokens", group } as RowQuantiser,
@@ -100,6 +109,7 @@ function createKivi({ bits, group, residual }: z.infer<typeof params>): Codec {
       return { key_nD: side("k"), value_nD: side("v") };
     },
     encodedBytes: (layout) => planBytes(planOf(layout)),
+    planOf,
   };
 }
 

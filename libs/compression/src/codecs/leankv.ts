@@ -18,8 +18,8 @@ import { KvaultError, type NamedTensor } from "@kvault/core";
 import { z } from "zod";
 import { roundHalfEven } from "../round-half-even.ts";
 import { selectTopK } from "../selectors/top-k.ts";
-import type { Codec, CodecFactory, EncodableLayer, RaggedLayout } from "../types.ts";
-import { expectTensors, planBytes, type TensorPlan } from "./expect-tensors.ts";
+import type { CodecFactory, EncodableLayer, RaggedLayout } from "../types.ts";
+import { expectTensors, type PlannedCodec, planBytes, type TensorPlan } from "./expect-tensors.ts";
 import type { CodeBits } from "./packed-rows.ts";
 import {
   putQuantised,
@@ -56,7 +56,13 @@ export const leankv: CodecFactory = {
   create: (given) => createLeankv(params.parse(given)),
 };
 
-function createLeankv({ high, group }: z.infer<typeof params>): Codec {
+/** What {@link createLeankv} is told. */
+export interface LeankvOptions {
+  readonly high: number;
+  readonly group: number;
+}
+
+export function createLeankv({ high, group }: LeankvOptions): PlannedCodec {
   const quantiserOf = (bits: CodeBits): RowQuantiser => ({ bits, along: "channels", group });
   const planOf = (layout: RaggedLayout): TensorPlan =>
     Object.assign(
@@ -87,6 +93,7 @@ function createLeankv({ high, group }: z.infer<typeof params>): Codec {
       return decoded;
     },
     encodedBytes: (layout) => planBytes(planOf(layout)),
+    planOf,
   };
 }
 

@@ -19,8 +19,9 @@
  */
 import { alignedView, bytesOf, type NamedTensor } from "@kvault/core";
 import { z } from "zod";
-import type { Codec, CodecFactory, EncodableLayer, RaggedLayout } from "../types.ts";
-import { expectTensors, planBytes, type TensorPlan } from "./expect-tensors.ts";
+import type { CodecFactory, EncodableLayer, RaggedLayout } from "../types.ts";
+import { expectTensors, type PlannedCodec, planBytes, type TensorPlan } from "./expect-tensors.ts";
+import type { CodeBits } from "./packed-rows.ts";
 import { putQuantised, quantisedError, quantisedPlan, type RowQuantiser, readQuantised } from "./quantised-rows.ts";
 import { turnRows } from "./rotation.ts";
 
@@ -40,7 +41,14 @@ export const preRope: CodecFactory = {
   create: (given) => createPreRope(params.parse(given)),
 };
 
-function createPreRope({ keys, values, group }: z.infer<typeof params>): Codec {
+/** What {@link createPreRope} is told. */
+export interface PreRopeOptions {
+  readonly keys: CodeBits;
+  readonly values: CodeBits;
+  readonly group: number;
+}
+
+export function createPreRope({ keys, values, group }: PreRopeOptions): PlannedCodec {
   const keyQuantiser: RowQuantiser = { bits: keys, along: "tokens", group };
   const valueQuantiser: RowQuantiser = { bits: values, along: "channels", group };
   const planOf = (layout: RaggedLayout): TensorPlan => ({
@@ -61,6 +69,7 @@ function createPreRope({ keys, values, group }: z.infer<typeof params>): Codec {
       return { key_nD, value_nD: readQuantised(tensors, "v", layout, valueQuantiser) };
     },
     encodedBytes: (layout) => planBytes(planOf(layout)),
+    planOf,
   };
 }
 

@@ -78,6 +78,15 @@ export function allocatorConformance(factory: AllocatorFactory): ConformanceChec
         assert.throws(() => allocator.allocate({ ...scores, profile: {} }, protectedTokens, 1), RangeError);
       }
     }),
+    check("gives all heads of a layer the same, but for one pair, where it says so", (allocator, rng) => {
+      forEachTotal(rng, (scores, protectedTokens, total) => {
+        const headBudget_LK = allocator.allocate(scores, protectedTokens, total);
+        for (let l = 0; allocator.levelsHeads && l < scores.numLayers; l++) {
+          const heads = headBudget_LK.subarray(l * scores.numKvHeads, (l + 1) * scores.numKvHeads);
+          assert.ok(Math.max(...heads) - Math.min(...heads) <= 1, `layer ${l}: ${heads}`);
+        }
+      });
+    }),
     check("chooses a total, where it does, of at most what it may", (allocator, rng) => {
       forEachTotal(rng, (scores, protectedTokens, total) => {
         const chosen = allocator.chooseTotal?.(scores, protectedTokens, total) ?? total;
