@@ -47,6 +47,13 @@ export {
 } from "./call.ts";
 export { type Channel, type ChannelOptions, type ClientTls, openChannel } from "./channel.ts";
 export { type CallOptions, type Client, createClient } from "./client.ts";
+export {
+  type FieldLimit,
+  type FieldLimits,
+  fieldLimits,
+  fieldsWithoutLimit,
+  handledMethods,
+} from "./interceptors/field-limits.ts";
 export { requestLog } from "./interceptors/request-log.ts";
 export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";

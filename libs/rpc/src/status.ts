@@ -3,8 +3,8 @@
  *
  * Every error leaves with a google.rpc.Status in `grpc-status-details-bin`:
  * ErrorInfo{reason: our code, domain: "kvault", metadata: our details as strings}, then
- * BadRequest (which field), RetryInfo (retryable: wait at least this long) and ResourceInfo
- * (which context) where they apply. What is INTERNAL keeps its text inside: the outside gets a
+ * BadRequest (which field), QuotaFailure (whose quota), RetryInfo (retryable: wait at least this
+ * long) and ResourceInfo (which context) where they apply. What is INTERNAL keeps its text inside: the outside gets a
  * request id to quote. `fromGrpcError` revives the error; details come back as strings.
  *
  * Trailers travel in HTTP/2 headers, so message and details are cut to named limits.
@@ -15,7 +15,13 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Any, anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { status as GrpcCode, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { ERROR_CODES, type ErrorCode, type ErrorDetails, KvaultError } from "@kvault/core";
-import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema } from "#gen/google/rpc/error_details_pb.js";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  QuotaFailureSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+} from "#gen/google/rpc/error_details_pb.js";
 import { type Status, StatusSchema } from "#gen/google/rpc/status_pb.js";
 
 /** `ErrorInfo.domain` of everything we report. */
@@ -123,6 +129,10 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
     const delayMs = retryDelayMs(shown);
     const retryDelay = { seconds: BigInt(Math.floor(delayMs / 1000)), nanos: (delayMs % 1000) * 1e6 };
     details.push(anyPack(RetryInfoSchema, create(RetryInfoSchema, { retryDelay })));
+  }
+  if (shown.code === "QUOTA_EXCEEDED") {
+    const violation = { subject: metadata["subject"] ?? "", description: message };
+    details.push(anyPack(QuotaFailureSchema, create(QuotaFailureSchema, { violations: [violation] })));
   }
   if (shown.code === "CONTEXT_NOT_FOUND") {
     const resourceName = metadata["context"] ?? (metadata["contextId"] === undefined ? "" : `contexts/${metadata["contextId"]}`);
