@@ -8,10 +8,11 @@ import { KvaultError, unknownVariables } from "@kvault/core";
 import { z } from "zod";
 
 const addresses = z
-  .string()
-  .default("")
-  .transform((list) => (list.trim() === "" ? [] : list.split(",").map((address) => address.trim())))
-  .pipe(z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")));
+  .string("not set")
+  .transform((list) => list.split(",").map((address) => address.trim()))
+  .pipe(
+    z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")).min(1),
+  );
 
 const wholeNumber = (min: number): z.ZodType<number> => z.coerce.number().int().min(min);
 
@@ -22,15 +23,11 @@ const schema = z.object({
   KVAULT_STORE_URL: z.string("not set").min(1),
   /** Folder of model files. The gateway only looks whether they are there. */
   KVAULT_CACHE_DIR: z.string("not set").min(1),
-  /** Queue of builds: `local:`, or `redis://host:port/database` for prefill workers that take builds themselves. */
+  /** Queue of builds. */
   KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
-  /** States of contexts: `memory:`, or `redis://host:port/database` when several gateways share a store. */
-  KVAULT_CATALOGUE_URL: z.string().min(1).default("memory:"),
-  /** Where workers register and leases are kept: `memory:`, or `redis://host:port/database`. The workers' must be the same. */
-  KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
-  /** Prefill workers, comma-separated, beside those that register. */
+  /** Prefill workers, comma-separated. */
   KVAULT_PREFILL_WORKERS: addresses,
-  /** Decode workers, comma-separated, beside those that register. */
+  /** Decode workers, comma-separated. */
   KVAULT_DECODE_WORKERS: addresses,
   /** Preset or spec of requests that name none. */
   KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
@@ -53,8 +50,6 @@ export interface GatewayConfig {
   readonly storeUrl: string;
   readonly cacheDir: string;
   readonly queueUrl: string;
-  readonly catalogueUrl: string;
-  readonly registryUrl: string;
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
   readonly defaultSpec: string;
@@ -70,7 +65,6 @@ export interface GatewayConfig {
 export function readConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
   const problems = unknownVariables(env).map((name) => `${name}: no such variable`);
   const parsed = schema.safeParse(env);
-  if (parsed.success) problems.push(...missingWorkers(parsed.data));
   if (!parsed.success) problems.push(...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
   if (!parsed.success || problems.length > 0) {
     throw new KvaultError("INVALID_ARGUMENT", `Cannot start the gateway: ${problems.join("; ")}`, {
@@ -83,8 +77,6 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     storeUrl: data.KVAULT_STORE_URL,
     cacheDir: data.KVAULT_CACHE_DIR,
     queueUrl: data.KVAULT_QUEUE_URL,
-    catalogueUrl: data.KVAULT_CATALOGUE_URL,
-    registryUrl: data.KVAULT_REGISTRY_URL,
     prefillWorkers: data.KVAULT_PREFILL_WORKERS,
     decodeWorkers: data.KVAULT_DECODE_WORKERS,
     defaultSpec: data.KVAULT_DEFAULT_SPEC,
@@ -95,13 +87,4 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     maxStreams: data.KVAULT_MAX_STREAMS,
     drainNoticeMs: data.KVAULT_DRAIN_NOTICE_MS,
   });
-}
-
-/** Who would build and answer: workers that are named here, or that register and take jobs by themselves. */
-function missingWorkers(data: z.infer<typeof schema>): string[] {
-  if (data.KVAULT_REGISTRY_URL !== "memory:") return [];
-  const problems: string[] = [];
-  if (data.KVAULT_QUEUE_URL === "local:" && data.KVAULT_PREFILL_WORKERS.length === 0) problems.push("KVAULT_PREFILL_WORKERS: not set");
-  if (data.KVAULT_DECODE_WORKERS.length === 0) problems.push("KVAULT_DECODE_WORKERS: not set");
-  return problems;
 }
