@@ -7,8 +7,9 @@
 export type { Lease, Leases } from "./leases/leases.ts";
 export { type WaitForLeaseOptions, waitForLease, waitForReaders } from "./leases/wait-for-lease.ts";
 export { isMemory, openLeases, openRegistry } from "./open-shared.ts";
+export { type QueuedBuild, readQueuedBuild } from "./queued-build.ts";
 export { ClusterRedis } from "./redis/cluster-redis.ts";
-export { type RowPlace, type RowPosition, type SharedRow, SharedRows } from "./redis/shared-rows.ts";
+export { type PageOptions, type RowPlace, type RowPosition, type SharedRow, SharedRows } from "./redis/shared-rows.ts";
 export type {
   Registration,
   RegistryOptions,

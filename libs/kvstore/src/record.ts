@@ -89,14 +89,20 @@ export async function* listRecords(store: BlobStore, options: ListRecordsOptions
   }
 }
 
+export interface DeleteRecordOptions extends CallOptions {
+  /** Awaited when nobody finds the record any more, before its parts go: for those who read it already. */
+  readonly beforeParts?: () => Promise<void>;
+}
+
 /**
  * Deletes manifest, then parts; true when there was a record. What a crash in between leaves is
  * for the sweep. Cancel a build of the same context first: it loses its parts, and its commit
  * is refused as STORE_UNAVAILABLE.
  */
-export async function deleteRecord(store: BlobStore, contextId: string, options: CallOptions = {}): Promise<boolean> {
+export async function deleteRecord(store: BlobStore, contextId: string, options: DeleteRecordOptions = {}): Promise<boolean> {
   const existed = (await store.stat(manifestKey(contextId), options)) !== undefined;
   await store.delete(manifestKey(contextId), options);
+  await options.beforeParts?.();
   await eachAtOnce(store.list(partsPrefix(contextId), options), (key) => store.delete(key, options));
   return existed;
 }

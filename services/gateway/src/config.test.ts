@@ -16,6 +16,8 @@ describe("readConfig()", () => {
       storeUrl: "file:/data",
       cacheDir: "/cache",
       queueUrl: "local:",
+      catalogueUrl: "memory:",
+      registryUrl: "memory:",
       prefillWorkers: ["prefill-0:7718"],
       decodeWorkers: ["unix:/run/decode.sock", "decode-1:7719", "[::1]:7720"],
       defaultSpec: "kvzip",
@@ -27,6 +29,15 @@ describe("readConfig()", () => {
       maxQueuedBytes: 536_870_912,
     });
     expect(Object.isFrozen(config)).toBe(true);
+  });
+
+  test("needs no names of workers where they register", () => {
+    const { KVAULT_PREFILL_WORKERS: _, KVAULT_DECODE_WORKERS: __, ...rest } = REQUIRED;
+    expect(readConfig({ ...rest, KVAULT_REGISTRY_URL: "redis://r:6379" })).toMatchObject({
+      prefillWorkers: [],
+      decodeWorkers: [],
+      registryUrl: "redis://r:6379",
+    });
   });
 
   test("lists every problem at once, unknown names of ours included", () => {

@@ -8,11 +8,10 @@ import { KvaultError, unknownVariables } from "@kvault/core";
 import { z } from "zod";
 
 const addresses = z
-  .string("not set")
-  .transform((list) => list.split(",").map((address) => address.trim()))
-  .pipe(
-    z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")).min(1),
-  );
+  .string()
+  .default("")
+  .transform((list) => (list.trim() === "" ? [] : list.split(",").map((address) => address.trim())))
+  .pipe(z.array(z.string().regex(/^(unix:\/.+|[^\s,:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})$/, "not host:port or unix:/path")));
 
 const wholeNumber = (min: number): z.ZodType<number> => z.coerce.number().int().min(min);
 
@@ -23,11 +22,15 @@ const schema = z.object({
   KVAULT_STORE_URL: z.string("not set").min(1),
   /** Folder of model files. The gateway only looks whether they are there. */
   KVAULT_CACHE_DIR: z.string("not set").min(1),
-  /** Queue of builds. */
+  /** Queue of builds: `local:`, or `redis://host:port/database` for prefill workers that take builds themselves. */
   KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
-  /** Prefill workers, comma-separated. */
+  /** States of contexts: `memory:`, or `redis://host:port/database` when several gateways share a store. */
+  KVAULT_CATALOGUE_URL: z.string().min(1).default("memory:"),
+  /** Where workers register and leases are kept: `memory:`, or `redis://host:port/database`. The workers' must be the same. */
+  KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** Prefill workers, comma-separated, beside those that register. */
   KVAULT_PREFILL_WORKERS: addresses,
-  /** Decode workers, comma-separated. */
+  /** Decode workers, comma-separated, beside those that register. */
   KVAULT_DECODE_WORKERS: addresses,
   /** Preset or spec of requests that name none. */
   KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
@@ -50,6 +53,8 @@ export interface GatewayConfig {
   readonly storeUrl: string;
   readonly cacheDir: string;
   readonly queueUrl: string;
+  readonly catalogueUrl: string;
+  readonly registryUrl: string;
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
   readonly defaultSpec: string;
@@ -65,6 +70,7 @@ export interface GatewayConfig {
 export function readConfig(env: Readonly<Record<string, string | undefined>>): GatewayConfig {
   const problems = unknownVariables(env).map((name) => `${name}: no such variable`);
   const parsed = schema.safeParse(env);
+  problems.push(...missingWorkers(env));
   if (!parsed.success) problems.push(...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
   if (!parsed.success || problems.length > 0) {
     throw new KvaultError("INVALID_ARGUMENT", `Cannot start the gateway: ${problems.join("; ")}`, {
@@ -77,6 +83,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     storeUrl: data.KVAULT_STORE_URL,
     cacheDir: data.KVAULT_CACHE_DIR,
     queueUrl: data.KVAULT_QUEUE_URL,
+    catalogueUrl: data.KVAULT_CATALOGUE_URL,
+    registryUrl: data.KVAULT_REGISTRY_URL,
     prefillWorkers: data.KVAULT_PREFILL_WORKERS,
     decodeWorkers: data.KVAULT_DECODE_WORKERS,
     defaultSpec: data.KVAULT_DEFAULT_SPEC,
@@ -87,4 +95,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     maxStreams: data.KVAULT_MAX_STREAMS,
     drainNoticeMs: data.KVAULT_DRAIN_NOTICE_MS,
   });
+}
+
+/** Nobody would build or answer: workers are named here, or register by themselves. */
+function missingWorkers(env: Readonly<Record<string, string | undefined>>): string[] {
+  if ((env["KVAULT_REGISTRY_URL"] ?? "memory:") !== "memory:") return [];
+  return ["KVAULT_PREFILL_WORKERS", "KVAULT_DECODE_WORKERS"]
+    .filter((name) => (env[name] ?? "").trim() === "")
+    .map((name) => `${name}: not set, and no KVAULT_REGISTRY_URL where workers register`);
 }

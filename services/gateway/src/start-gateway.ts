@@ -4,18 +4,20 @@
  *
  * @module
  */
+import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
 import { type BlobStore, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import { openQueue, type QueueOptions } from "@kvault/queue";
-import { type CloseOptions, type JsonValue, type RpcLogger, requestLog, startServer } from "@kvault/rpc";
+import { type CloseOptions, type JsonValue, type RpcLogger, type RunningServer, requestLog, startServer } from "@kvault/rpc";
 import { Admission } from "./admission/admission.ts";
-import type { BuildJob } from "./builds/build-job.ts";
 import { Builder } from "./builds/builder.ts";
+import type { ContextCatalogue } from "./catalogue/context-catalogue.ts";
 import { fillFromStore } from "./catalogue/from-manifest.ts";
-import { MemoryCatalogue } from "./catalogue/memory.ts";
+import { openCatalogue } from "./catalogue/open-catalogue.ts";
 import { Remover } from "./catalogue/remover.ts";
 import { gatewayServices } from "./rpc/services.ts";
 import { DecodePool } from "./workers/decode-pool.ts";
+import { Discovery } from "./workers/discovery.ts";
 import { PrefillPool } from "./workers/prefill-pool.ts";
 
 export interface GatewayOptions {
@@ -25,10 +27,14 @@ export interface GatewayOptions {
   readonly store: string | BlobStore;
   /** Model catalogue: a cache folder, or a hub. */
   readonly models: string | Pick<ModelHub, "list" | "describe" | "isPresent">;
-  /** `local:`. */
+  /** `local:`: this gateway gives builds to prefill workers; `redis://…`: workers take them themselves. */
   readonly queueUrl: string;
   readonly queue?: QueueOptions;
-  /** Addresses of prefill and decode workers; they need not be up yet. */
+  /** `memory:` (when absent), or `redis://…` for several gateways over one store. */
+  readonly catalogueUrl?: string;
+  /** Where workers register and leases are: `memory:` (when absent), or `redis://…`. */
+  readonly registryUrl?: string;
+  /** Addresses of workers beside those that register; they need not be up yet. */
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
   readonly log: RpcLogger;
@@ -61,42 +67,72 @@ const DEFAULT_MAX_STREAMS = 1_024;
 const DEFAULT_SWEEP_INTERVAL_MS = 60_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
+/** How often builds of gateways that died are looked for. */
+const ADOPT_INTERVAL_MS = 5_000;
+
 /** Starts the gateway; resolves when it takes calls. Workers that are not up are waited for when they are needed. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   const { log, saltOf = () => "" } = options;
   const models = typeof options.models === "string" ? await openHub({ cacheDir: options.models }) : options.models;
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
-  const catalogue = new MemoryCatalogue();
-  const contexts = await fillFromStore(catalogue, store, log);
-
-  const queue = openQueue<BuildJob, JsonValue, JsonValue>(options.queueUrl, options.queue);
+  const queue = openQueue<QueuedBuild, JsonValue, JsonValue>(options.queueUrl, options.queue);
+  const catalogue = openCatalogue(options.catalogueUrl ?? "memory:");
+  const registryUrl = options.registryUrl ?? "memory:";
+  const leases = openLeases(registryUrl);
+  const registry = openRegistry(registryUrl);
   const prefill = new PrefillPool(options.prefillWorkers);
   const decode = new DecodePool(options.decodeWorkers);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
-  const builder = new Builder({ catalogue, queue, prefill, decode, log, maxQueuedBytes, saltOf });
-  const remover = new Remover({ catalogue, queue, decode, store, log });
+  const builder = new Builder({ catalogue, queue, store, leases, prefill, decode, log, maxQueuedBytes, saltOf });
+  const remover = new Remover({ catalogue, queue, decode, store, leases, log });
   const admission = new Admission(options.maxStreams ?? DEFAULT_MAX_STREAMS);
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
-  const sweeping = setInterval(() => void remover.sweep(Date.now()), options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS);
-  sweeping.unref();
+  const discovery = new Discovery({
+    registry,
+    named: { prefill: options.prefillWorkers, decode: options.decodeWorkers },
+    pools: { prefill, decode },
+    onError: (error) => log.warn({ err: error }, "registry of workers does not answer"),
+  });
+  const sweep = async (): Promise<void> => {
+    // Lost with its Redis: the store knows what there is.
+    await fillCatalogue(catalogue, store, log);
+    await remover.sweep(Date.now());
+  };
+  const chores = [
+    every(options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS, sweep, (error) => log.warn({ err: error }, "sweep not done")),
+    every(
+      ADOPT_INTERVAL_MS,
+      () => builder.adopt(),
+      (error) => log.warn({ err: error }, "builds not looked after"),
+    ),
+  ];
 
   const release = async (): Promise<void> => {
-    clearInterval(sweeping);
+    for (const chore of chores) clearInterval(chore);
+    builder.leave();
     await queue.close({ drainMs: 0 });
     await builder.settle();
+    await discovery.close();
     prefill.close();
     decode.close();
-    await catalogue.close();
+    await Promise.all([catalogue.close(), leases.close(), registry.close()]);
     if (typeof options.store === "string") await store.close();
   };
 
-  const server = await startServer({
-    address: options.address,
-    services: gatewayServices({ catalogue, queue, builder, remover, decode, admission, store, models, defaultSpec, saltOf }),
-    interceptors: [requestLog],
-    log,
-    ...(options.maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs: options.maxConnectionAgeMs }),
-  }).catch(async (error: unknown) => {
+  const start = async (): Promise<{ readonly server: RunningServer; readonly contexts: number | undefined }> => {
+    await queue.ready();
+    const contexts = await fillCatalogue(catalogue, store, log);
+    await discovery.look();
+    const server = await startServer({
+      address: options.address,
+      services: gatewayServices({ catalogue, queue, builder, remover, decode, admission, store, models, defaultSpec, saltOf }),
+      interceptors: [requestLog],
+      log,
+      ...(options.maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs: options.maxConnectionAgeMs }),
+    });
+    return { server, contexts };
+  };
+  const { server, contexts } = await start().catch(async (error: unknown) => {
     await release();
     throw error;
   });
@@ -109,8 +145,29 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   return {
     address: server.address,
     close({ drainMs = DEFAULT_DRAIN_MS, noticeMs = 0 } = {}) {
+      builder.leave();
       closing ??= Promise.all([server.close({ drainMs, noticeMs }), queue.close({ drainMs: drainMs + noticeMs })]).then(release);
       return closing;
     },
   };
+}
+
+/** Puts the store's records into a catalogue that does not have them; how many, or undefined when it had. */
+async function fillCatalogue(catalogue: ContextCatalogue, store: BlobStore, log: RpcLogger): Promise<number | undefined> {
+  if (await catalogue.isWhole()) return undefined;
+  const contexts = await fillFromStore(catalogue, store, log);
+  await catalogue.markWhole();
+  return contexts;
+}
+
+/** Does `chore` every `ms`, one at a time. */
+function every(ms: number, chore: () => Promise<void>, onError: (error: unknown) => void): NodeJS.Timeout {
+  let running = false;
+  const timer = setInterval(async () => {
+    if (running) return;
+    running = true;
+    await chore().catch(onError);
+    running = false;
+  }, ms);
+  return timer.unref();
 }

@@ -48,6 +48,11 @@ export class ClusterRedis {
     return [this.#prefix, ...parts].join(":");
   }
 
+  /** False while the connection is broken or not made yet. */
+  get isUp(): boolean {
+    return this.#redis.status === "ready";
+  }
+
   /** What `call` gives; UNREACHABLE after the deadline, CLOSED after {@link close}. `action` goes into the message: "Cannot …". */
   async ask<T>(action: string, call: (redis: Redis) => Promise<T>): Promise<T> {
     if (this.#closed) throw new KvaultError("CLOSED", `Cannot ${action}: the connection to Redis is closed`);

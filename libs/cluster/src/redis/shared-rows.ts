@@ -28,9 +28,17 @@ export interface RowPosition {
 }
 
 export interface RowPlace {
+  /** Rows are listed all together, and by group. Never changes. */
+  readonly group: string;
   readonly order: number;
   /** When the row is due; absent: never. */
   readonly due?: number;
+}
+
+export interface PageOptions {
+  readonly limit: number;
+  readonly after?: RowPosition;
+  readonly group?: string;
 }
 
 /** Told the id of a changed row, or nothing when any row may have changed. */
@@ -42,7 +50,7 @@ const BLOCK_MS = 2_000;
 const RETRY_MS = 200;
 const NEWS_PER_READ = 500;
 
-// KEYS rows order due news counter; ARGV id expected value order due
+// KEYS rows order due news counter group; ARGV id expected value order due
 const PUT = `
 local found = redis.call("HGET", KEYS[1], ARGV[1])
 local version = found and string.match(found, "^%d+") or "0"
@@ -50,6 +58,7 @@ if version ~= ARGV[2] then return 0 end
 local new = redis.call("INCR", KEYS[5])
 redis.call("HSET", KEYS[1], ARGV[1], new .. "\\n" .. ARGV[3])
 redis.call("ZADD", KEYS[2], ARGV[4], ARGV[1])
+redis.call("ZADD", KEYS[6], ARGV[4], ARGV[1])
 if ARGV[5] == "" then redis.call("ZREM", KEYS[3], ARGV[1]) else redis.call("ZADD", KEYS[3], ARGV[5], ARGV[1]) end
 redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
 return new`;
@@ -61,6 +70,7 @@ if not found or string.match(found, "^%d+") ~= ARGV[2] then return 0 end
 redis.call("HDEL", KEYS[1], ARGV[1])
 redis.call("ZREM", KEYS[2], ARGV[1])
 redis.call("ZREM", KEYS[3], ARGV[1])
+redis.call("ZREM", KEYS[6], ARGV[1])
 redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
 return 1`;
 
@@ -86,24 +96,24 @@ export class SharedRows {
   }
 
   /** Writes the row when its version is still `expected` (0: when there is none); its new version, or 0 when it was not. */
-  async put(id: string, value: string, { order, due }: RowPlace, expected: number): Promise<number> {
+  async put(id: string, value: string, { group, order, due }: RowPlace, expected: number): Promise<number> {
     const args = [id, `${expected}`, value, `${order}`, due === undefined ? "" : `${due}`];
-    return (await this.#ask("write", (redis) => redis.eval(PUT, this.#keys.length, ...this.#keys, ...args))) as number;
+    return (await this.#eval(PUT, group, args)) as number;
   }
 
   /** Removes the row when its version is still `expected`; whether it did. */
-  async remove(id: string, expected: number): Promise<boolean> {
-    const args = [id, `${expected}`];
-    return (await this.#ask("write", (redis) => redis.eval(REMOVE, this.#keys.length, ...this.#keys, ...args))) === 1;
+  async remove(id: string, { group }: Pick<RowPlace, "group">, expected: number): Promise<boolean> {
+    return (await this.#eval(REMOVE, group, [id, `${expected}`])) === 1;
   }
 
-  /** At most `limit` rows after `after`, in order. */
-  async page(limit: number, after?: RowPosition): Promise<readonly (SharedRow & { readonly id: string })[]> {
+  /** At most `limit` rows of `group` (of all when absent) after `after`, in order. */
+  async page({ limit, after, group }: PageOptions): Promise<readonly (SharedRow & { readonly id: string })[]> {
+    const key = group === undefined ? this.#keys[1] : this.#groupKey(group);
     const from = after === undefined ? "-inf" : `${after.order}`;
     const ids: string[] = [];
     for (let offset = 0; ids.length < limit; offset += limit) {
       const found = await this.#ask("list", (redis) =>
-        redis.zrangebyscore(this.#keys[1], from, "+inf", "WITHSCORES", "LIMIT", offset, limit),
+        redis.zrangebyscore(key, from, "+inf", "WITHSCORES", "LIMIT", offset, limit),
       );
       for (let i = 0; i < found.length; i += 2) {
         const [id, order] = [found[i] as string, Number(found[i + 1])];
@@ -181,6 +191,15 @@ export class SharedRows {
 
   #tell(id: string | undefined): void {
     for (const listener of this.#listeners) listener(id);
+  }
+
+  #groupKey(group: string): string {
+    return this.#redis.key(this.#name, "order-of", group);
+  }
+
+  #eval(script: string, group: string, args: readonly string[]): Promise<unknown> {
+    const keys = [...this.#keys, this.#groupKey(group)];
+    return this.#ask("write", (redis) => redis.eval(script, keys.length, ...keys, ...args));
   }
 
   #ask<T>(verb: string, call: (redis: Redis) => Promise<T>): Promise<T> {

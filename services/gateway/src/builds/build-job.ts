@@ -1,8 +1,9 @@
 /**
- * A build as the queue carries it. Plain JSON both ways, so that any driver can take it.
+ * A build as a request made it, and the queue that carries references to builds.
  *
  * @module
  */
+import type { QueuedBuild } from "@kvault/cluster";
 import type { ContextContent } from "@kvault/kvstore";
 import type { JobQueue } from "@kvault/queue";
 import type { JsonValue } from "@kvault/rpc";
@@ -26,4 +27,4 @@ export interface BuildJob {
 }
 
 /** CompressionReport and Progress as proto JSON. */
-export type BuildQueue = JobQueue<BuildJob, JsonValue, JsonValue>;
+export type BuildQueue = JobQueue<QueuedBuild, JsonValue, JsonValue>;

@@ -1,14 +1,23 @@
 /**
- * From a job to a record: takes jobs to prefill workers, and what comes of them to the catalogue.
+ * From a request to a record: what a build is made of to those who build, and what comes of it to
+ * the catalogue.
  *
- * The two halves meet only through the queue, so that with a shared queue one gateway may run the
- * build that another one accepted.
+ * With a queue of this process (`local:`) the gateway takes the jobs itself and hands them to
+ * prefill workers. With a shared queue workers take them; the request lies in the store
+ * meanwhile, and the queue carries a reference.
+ *
+ * Somebody must bring the news of a build into the catalogue. That gateway holds a lease named
+ * after the build; when it dies, another one finds the build without a holder and goes on
+ * ({@link Builder.adopt}), so a build that nobody knows any more ends as FAILED and not as CREATING
+ * for ever.
  *
  * @module
  */
-import { KvaultError } from "@kvault/core";
+import type { Lease, Leases, QueuedBuild } from "@kvault/cluster";
+import { isKvaultError, KvaultError } from "@kvault/core";
+import { type BlobStore, putBuildRequest, readManifest } from "@kvault/kvstore";
 import {
-  type BuildRequestSchema,
+  BuildRequestSchema,
   CompressionReportSchema,
   create,
   fromJson,
@@ -16,9 +25,11 @@ import {
   Progress_Phase,
   ProgressSchema,
   type RpcLogger,
+  toBinary,
   toJson,
 } from "@kvault/rpc";
 import type { ContextCatalogue, ContextRecord, ContextState } from "../catalogue/context-catalogue.ts";
+import { reportOf } from "../catalogue/from-manifest.ts";
 import { contentBytes, contentMessage } from "../validation/content.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
 import type { PrefillPool } from "../workers/prefill-pool.ts";
@@ -27,6 +38,8 @@ import type { BuildJob, BuildQueue } from "./build-job.ts";
 export interface BuilderDeps {
   readonly catalogue: ContextCatalogue;
   readonly queue: BuildQueue;
+  readonly store: BlobStore;
+  readonly leases: Leases;
   readonly prefill: PrefillPool;
   readonly decode: Pick<DecodePool, "warm">;
   readonly log: RpcLogger;
@@ -36,31 +49,40 @@ export interface BuilderDeps {
   saltOf(tenant: string): string;
 }
 
+type BuildRequestInit = MessageInitShape<typeof BuildRequestSchema>;
+
+/** A gateway that died is missed after this long. */
+const NEWS_LEASE_MS = 10_000;
+
 export class Builder {
   readonly #deps: BuilderDeps;
-  readonly #following = new Set<Promise<void>>();
+  /** By build id. */
+  readonly #following = new Map<string, Promise<void>>();
+  /** Requests of builds in a queue of this process, by build id. */
+  readonly #requests = new Map<string, BuildRequestInit>();
   #queuedBytes = 0;
+  #leaving = false;
 
   constructor(deps: BuilderDeps) {
     this.#deps = deps;
   }
 
-  /** Starts taking jobs from the queue. */
+  /** Starts taking jobs from the queue, unless workers do so themselves. */
   start(): void {
-    const { queue, prefill, saltOf } = this.#deps;
+    const { queue, prefill } = this.#deps;
+    if (queue.abilities.durable) return;
     queue.process(
       async (job, { signal, attempt, waitedMs, onProgress }) => {
-        const report = await prefill.build(
-          { ...requestOf(job), tenantSalt: saltOf(job.tenant) },
-          {
-            signal,
-            requestId: job.buildId,
-            onProgress: (progress) => {
-              const restarts = progress.restarts + attempt - 1;
-              onProgress(toJson(ProgressSchema, create(ProgressSchema, { ...progress, restarts })));
-            },
+        const request = this.#requests.get(job.buildId);
+        if (request === undefined) throw new KvaultError("INTERNAL", "Cannot build: the request is gone");
+        const report = await prefill.build(request, {
+          signal,
+          requestId: job.buildId,
+          onProgress: (progress) => {
+            const restarts = progress.restarts + attempt - 1;
+            onProgress(toJson(ProgressSchema, create(ProgressSchema, { ...progress, restarts })));
           },
-        );
+        });
         if (report.seconds !== undefined) report.seconds.queue = waitedMs / 1000;
         return toJson(CompressionReportSchema, report);
       },
@@ -70,7 +92,7 @@ export class Builder {
 
   /** Queues the build of `record` and keeps the catalogue up to date until it is over. NO_CAPACITY when too much waits. */
   async submit(record: ContextRecord, job: BuildJob): Promise<void> {
-    const { queue, maxQueuedBytes } = this.#deps;
+    const { maxQueuedBytes } = this.#deps;
     const bytes = contentBytes(job.content);
     if (this.#queuedBytes + bytes > maxQueuedBytes && this.#queuedBytes > 0) {
       throw new KvaultError(
@@ -82,33 +104,83 @@ export class Builder {
       );
     }
     this.#queuedBytes += bytes;
-    try {
-      await queue.add(job, { key: job.digest });
-    } catch (error) {
+    const done = (): void => {
       this.#queuedBytes -= bytes;
+      this.#requests.delete(job.buildId);
+    };
+    let lease: Lease | undefined;
+    try {
+      lease = await this.#newsLease(job.buildId);
+      if (lease === undefined) throw new KvaultError("INTERNAL", "Cannot queue the build: its id is taken");
+      await this.#enqueue(job);
+    } catch (error) {
+      done();
+      await lease?.release();
       throw error;
     }
-    const following = this.#follow(record, job.digest).finally(() => {
-      this.#queuedBytes -= bytes;
-      this.#following.delete(following);
-    });
-    this.#following.add(following);
+    void this.#startFollowing(record, lease).then(done);
+  }
+
+  /** Takes up the news of builds whose gateway is gone. For a shared queue and catalogue; call it every few seconds. */
+  async adopt(): Promise<void> {
+    const { catalogue, queue, log } = this.#deps;
+    if (!queue.abilities.durable) return;
+    for (const record of await catalogue.building()) {
+      if (this.#leaving || this.#following.has(record.buildId)) continue;
+      const lease = await this.#newsLease(record.buildId);
+      if (lease === undefined) continue;
+      log.info({ contextId: record.id, buildId: record.buildId }, "build taken over from another gateway");
+      void this.#startFollowing(record, lease);
+    }
+  }
+
+  /** From now on builds that do not end here are left to other gateways; before the queue is closed. */
+  leave(): void {
+    this.#leaving = true;
   }
 
   /** Resolves when the news of all builds are in the catalogue; after the queue was closed. */
   async settle(): Promise<void> {
-    await Promise.all(this.#following);
+    await Promise.all(this.#following.values());
   }
 
-  async #follow(record: ContextRecord, key: string): Promise<void> {
+  #newsLease(buildId: string): Promise<Lease | undefined> {
+    return this.#deps.leases.acquire(`news.${buildId}`, { ttlMs: NEWS_LEASE_MS });
+  }
+
+  async #enqueue(job: BuildJob): Promise<void> {
+    const { queue, store, saltOf } = this.#deps;
+    const { contextId, tenant, digest, model, buildId } = job;
+    const request: BuildRequestInit = { ...requestOf(job), tenantSalt: saltOf(tenant) };
+    const build: QueuedBuild = { contextId, tenant, digest, model, buildId };
+    if (!queue.abilities.durable) {
+      this.#requests.set(buildId, request);
+      await queue.add(build, { key: digest });
+      return;
+    }
+    const bytes = toBinary(BuildRequestSchema, create(BuildRequestSchema, request));
+    const ref = await putBuildRequest(store, job, bytes);
+    const { added } = await queue.add({ ...build, request: ref }, { key: digest });
+    // The job that was there has a request of its own.
+    if (!added) await store.delete(ref.key).catch(() => undefined);
+  }
+
+  #startFollowing(record: ContextRecord, lease: Lease): Promise<void> {
+    const following = this.#follow(record).finally(async () => {
+      await lease.release();
+      this.#following.delete(record.buildId);
+    });
+    this.#following.set(record.buildId, following);
+    return following;
+  }
+
+  /** Brings the news of a build into the catalogue. Never rejects. */
+  async #follow(record: ContextRecord): Promise<void> {
     const { catalogue, queue, decode, log } = this.#deps;
     const ids = { contextId: record.id, buildId: record.buildId, model: record.model };
-    const lost = (cause?: unknown): ContextState => {
-      return { type: "failed", error: new KvaultError("INTERNAL", "Cannot tell how the build ended", { cause }) };
-    };
     let ended = false;
     try {
-      for await (const event of queue.watch(key)) {
+      for await (const event of queue.watch(record.digest)) {
         ended = event.type === "completed" || event.type === "failed";
         switch (event.type) {
           case "waiting":
@@ -130,12 +202,32 @@ export class Builder {
             break;
         }
       }
-      if (!ended) await catalogue.change(record, lost());
+      if (!ended && !this.#leaving) await catalogue.change(record, await this.#unknownEnd(record));
     } catch (error) {
       log.error({ ...ids, err: error }, "build lost from sight");
-      await catalogue.change(record, lost(error));
+      // With a shared queue the build goes on, and whoever adopts it tells how it ended.
+      if (!queue.abilities.durable) await catalogue.change(record, lost(error)).catch(() => undefined);
     }
   }
+
+  /** What became of a build that the queue does not know: its record tells. */
+  async #unknownEnd(record: ContextRecord): Promise<ContextState> {
+    try {
+      const manifest = await readManifest(this.#deps.store, record.id);
+      if (manifest.digest === record.digest) return { type: "active", report: reportOf(manifest) };
+    } catch (error) {
+      if (!isKvaultError(error, "CONTEXT_NOT_FOUND", "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) throw error;
+    }
+    return lost();
+  }
+}
+
+function lost(cause?: unknown): ContextState {
+  const options = { retryable: true, ...(cause === undefined ? {} : { cause }) };
+  return {
+    type: "failed",
+    error: new KvaultError("INTERNAL", "Cannot tell how the build ended: create the context again", options),
+  };
 }
 
 /** The state of a build that has just got that far. */
@@ -143,13 +235,7 @@ export function creating(progress: MessageInitShape<typeof ProgressSchema>): Con
   return { type: "creating", progress: create(ProgressSchema, progress) };
 }
 
-function requestOf({
-  content,
-  createTimeMs,
-  expireTimeMs,
-  buildId: _,
-  ...job
-}: BuildJob): MessageInitShape<typeof BuildRequestSchema> {
+function requestOf({ content, createTimeMs, expireTimeMs, buildId: _, ...job }: BuildJob): BuildRequestInit {
   return {
     ...job,
     createTimeMs: BigInt(createTimeMs),

@@ -78,8 +78,13 @@ export interface ContextCatalogue {
    * record is removed, at once when there is none.
    */
   watch(id: string, options?: { readonly signal?: AbortSignal }): AsyncIterable<ContextRecord>;
-  /** Records whose time has come at `nowMs` and that are not yet expired or being deleted. */
+  /** Records whose time has come at `nowMs` (active, failed or expired), and all that are being deleted. */
   due(nowMs: number): Promise<readonly ContextRecord[]>;
+  /** Records that are CREATING. */
+  building(): Promise<readonly ContextRecord[]>;
+  /** False when the store's records were never put in, or the catalogue was lost since. */
+  isWhole(): Promise<boolean>;
+  markWhole(): Promise<void>;
   /** Ends all watchers. Idempotent. */
   close(): Promise<void>;
 }

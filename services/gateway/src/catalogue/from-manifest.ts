@@ -34,7 +34,8 @@ function recordOf(manifest: ContextManifest): ContextRecord {
   };
 }
 
-function reportOf({ report, layers, prefixTokens, contextTokens }: ContextManifest): CompressionReport {
+/** The report of a committed record. */
+export function reportOf({ report, layers, prefixTokens, contextTokens }: ContextManifest): CompressionReport {
   return create(CompressionReportSchema, {
     ...report,
     contextTokens,

@@ -18,6 +18,7 @@ import {
 export class MemoryCatalogue implements ContextCatalogue {
   readonly #records = new Map<string, ContextRecord>();
   readonly #watchers = new Map<string, Set<Latest<ContextRecord>>>();
+  #whole = false;
   #closed = false;
 
   async begin(record: ContextRecord): Promise<BeginResult> {
@@ -70,9 +71,21 @@ export class MemoryCatalogue implements ContextCatalogue {
 
   async due(nowMs: number): Promise<readonly ContextRecord[]> {
     return [...this.#records.values()].filter(({ state, expireTimeMs }) => {
-      const ended = state.type === "active" || state.type === "failed";
-      return ended && expireTimeMs !== 0 && expireTimeMs <= nowMs;
+      if (state.type === "deleting") return true;
+      return state.type !== "creating" && expireTimeMs !== 0 && expireTimeMs <= nowMs;
     });
+  }
+
+  async building(): Promise<readonly ContextRecord[]> {
+    return [...this.#records.values()].filter(({ state }) => state.type === "creating");
+  }
+
+  async isWhole(): Promise<boolean> {
+    return this.#whole;
+  }
+
+  async markWhole(): Promise<void> {
+    this.#whole = true;
   }
 
   async close(): Promise<void> {

@@ -1,6 +1,7 @@
+import { openLeases } from "@kvault/cluster";
 import { KvaultError } from "@kvault/core";
 import { failureOf, gate } from "@kvault/core/testing";
-import { type BlobStore, manifestKey, openMemoryStore } from "@kvault/kvstore";
+import { type BlobStore, manifestKey, openMemoryStore, partKey } from "@kvault/kvstore";
 import { openQueue } from "@kvault/queue";
 import { describe, expect, test } from "vitest";
 import type { BuildJob, BuildQueue } from "../builds/build-job.ts";
@@ -17,9 +18,10 @@ function setUp(overrides: Partial<BlobStore> = {}) {
   const evicted: string[] = [];
   const decode = { evict: async (id: string) => void evicted.push(id) } as Pick<DecodePool, "evict"> as DecodePool;
   const queue: BuildQueue = openQueue("local:");
+  const leases = openLeases("memory:");
   const store = { ...openMemoryStoreMethods(), ...overrides } as BlobStore;
   const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-  return { catalogue, evicted, queue, store, remover: new Remover({ catalogue, queue, decode, store, log }) };
+  return { catalogue, evicted, queue, store, remover: new Remover({ catalogue, queue, decode, store, leases, log }), leases };
 }
 
 /** A store as a plain object, so that single methods can be replaced. */
@@ -111,7 +113,34 @@ describe("Remover.remove()", () => {
   });
 });
 
+describe("Remover.remove() of a record that is being read", () => {
+  test("takes the manifest at once, and the parts when the reader is done", async () => {
+    const { catalogue, leases, remover, store } = setUp();
+    const record = recordOf(1);
+    const part = partKey(record.id, "a".repeat(64));
+    await store.put(manifestKey(record.id), Buffer.from("manifest"));
+    await store.put(part, Buffer.from("part"));
+    await catalogue.begin(record);
+    const endReading = await leases.read(record.id, { ttlMs: 10_000 });
+    const removing = remover.remove(record.id);
+    await expect.poll(() => store.stat(manifestKey(record.id))).toBeUndefined();
+    expect(await store.stat(part)).toBeDefined();
+    await endReading();
+    await removing;
+    expect(await store.stat(part)).toBeUndefined();
+  });
+});
+
 describe("Remover.sweep()", () => {
+  test("finishes a deletion that another gateway left", async () => {
+    const { catalogue, remover } = setUp();
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    await catalogue.change(record, { type: "deleting" });
+    await remover.sweep(0);
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+
   test("expires what is due, clears it away, and forgets it a day later", async () => {
     const { catalogue, evicted, remover } = setUp();
     const record = recordOf(1, { expireTimeMs: 1_000 });

@@ -3,10 +3,15 @@
  *
  * Order matters: the build first (nobody writes any more), then the copies in decode workers, then
  * the record, then the catalogue's entry. A failure in between leaves the context DELETING, and the
- * same call again goes on from the start; every step is idempotent.
+ * same call again goes on from the start; every step is idempotent. Deletions that a gateway left
+ * unfinished when it died are taken up by the sweep of any gateway.
+ *
+ * Of several gateways one at a time works on a context, under a lease. A record's manifest goes
+ * first; its parts stay until nobody reads them, or those who said so must be taken for dead.
  *
  * @module
  */
+import { type Leases, waitForLease, waitForReaders } from "@kvault/cluster";
 import { orAborted } from "@kvault/core";
 import { type BlobStore, deleteRecord } from "@kvault/kvstore";
 import type { RpcLogger } from "@kvault/rpc";
@@ -19,6 +24,7 @@ export interface RemoverDeps {
   readonly queue: BuildQueue;
   readonly decode: DecodePool;
   readonly store: BlobStore;
+  readonly leases: Leases;
   readonly log: RpcLogger;
 }
 
@@ -28,18 +34,18 @@ const TOMBSTONE_MS = 24 * 3_600_000;
 /** A worker whose build was cancelled may be past the last point where it looks: what it still writes is cleared after this long. */
 const LATE_WRITER_MS = 5_000;
 
-interface Tombstone {
-  readonly record: ContextRecord;
-  readonly forgetMs: number;
-  cleared: boolean;
-}
+const CLEAR_LEASE_MS = 30_000;
+const CLEAR_WAIT_MS = 60_000;
+/** Readers hold their lease for less. */
+const READERS_WAIT_MS = 60_000;
 
 export class Remover {
   readonly #deps: RemoverDeps;
   /** The last thing done, or being done, to each id: one at a time. */
   readonly #tails = new Map<string, Promise<void>>();
   readonly #removing = new Map<string, Promise<void>>();
-  readonly #tombstones = new Set<Tombstone>();
+  /** Starts of expired contexts whose record is gone. */
+  readonly #cleared = new Set<string>();
   /** Contexts deleted while being built → when to look for a record that came late. */
   readonly #lateWriters = new Map<string, number>();
 
@@ -63,18 +69,18 @@ export class Remover {
   }
 
   /**
-   * Expires what is due at `nowMs`, forgets what expired long ago, and clears away what cancelled
-   * builds wrote after their deletion. One failure does not stop the others.
+   * Expires what is due at `nowMs`, forgets what expired long ago, finishes deletions, and clears
+   * away what cancelled builds wrote after their deletion. One failure does not stop the others.
    */
   async sweep(nowMs: number): Promise<void> {
     const { catalogue, log } = this.#deps;
     for (const record of await catalogue.due(nowMs)) {
-      const expired = await catalogue.change(record, { type: "expired" });
-      if (!expired) continue;
-      this.#tombstones.add({ record, forgetMs: nowMs + TOMBSTONE_MS, cleared: false });
-      log.info({ contextId: record.id }, "context expired");
+      try {
+        await this.#tend(record, nowMs);
+      } catch (error) {
+        log.warn({ contextId: record.id, err: error }, "context not cleared away yet");
+      }
     }
-    for (const tombstone of this.#tombstones) await this.#tend(tombstone, nowMs);
     for (const [id, atMs] of this.#lateWriters) if (nowMs >= atMs) await this.#clearLate(id);
   }
 
@@ -91,29 +97,35 @@ export class Remover {
     }
   }
 
-  async #tend(tombstone: Tombstone, nowMs: number): Promise<void> {
+  async #tend(record: ContextRecord, nowMs: number): Promise<void> {
     const { catalogue, log } = this.#deps;
-    const { record } = tombstone;
-    try {
-      await this.#serially(record.id, async () => {
-        const current = await catalogue.get(record.id);
-        // Started over or deleted meanwhile: no longer ours.
-        if (current?.buildId !== record.buildId || current.state.type !== "expired") tombstone.cleared = true;
-        else if (!tombstone.cleared) await this.#clear(record.id);
-        tombstone.cleared = true;
-      });
-      if (nowMs < tombstone.forgetMs) return;
-      if ((await catalogue.get(record.id))?.state.type === "expired") await catalogue.remove(record);
-      this.#tombstones.delete(tombstone);
-    } catch (error) {
-      log.warn({ contextId: record.id, err: error }, "expired context not cleared away yet");
+    const { id, buildId, expireTimeMs, state } = record;
+    if (state.type === "deleting") {
+      await this.remove(id);
+      return;
     }
+    if (state.type !== "expired") {
+      if (!(await catalogue.change(record, { type: "expired" }))) return;
+      log.info({ contextId: id }, "context expired");
+    }
+    const start = `${id} ${buildId}`;
+    if (!this.#cleared.has(start)) {
+      await this.#serially(id, async () => {
+        const current = await catalogue.get(id);
+        // Started over or deleted meanwhile: no longer ours.
+        if (current?.buildId === buildId && current.state.type === "expired") await this.#clear(id);
+      });
+      this.#cleared.add(start);
+    }
+    if (nowMs < expireTimeMs + TOMBSTONE_MS) return;
+    if ((await catalogue.get(id))?.state.type === "expired") await catalogue.remove(record);
+    this.#cleared.delete(start);
   }
 
-  /** Runs `work` after everything that was asked for this id before. */
+  /** Runs `work` after everything that was asked for this id before, here or by another gateway. */
   #serially(id: string, work: () => Promise<void>): Promise<void> {
     const before = this.#tails.get(id) ?? Promise.resolve();
-    const after = before.catch(() => undefined).then(work);
+    const after = before.catch(() => undefined).then(() => this.#alone(id, work));
     this.#tails.set(id, after);
     const forget = (): void => {
       if (this.#tails.get(id) === after) this.#tails.delete(id);
@@ -122,9 +134,24 @@ export class Remover {
     return after;
   }
 
+  async #alone(id: string, work: () => Promise<void>): Promise<void> {
+    const lease = await waitForLease(this.#deps.leases, `clear.${id}`, { ttlMs: CLEAR_LEASE_MS, waitMs: CLEAR_WAIT_MS });
+    try {
+      await work();
+    } finally {
+      await lease.release();
+    }
+  }
+
   async #clear(id: string): Promise<void> {
-    await this.#deps.decode.evict(id);
-    await deleteRecord(this.#deps.store, id);
+    const { decode, leases, store, log } = this.#deps;
+    await decode.evict(id);
+    await deleteRecord(store, id, {
+      beforeParts: async () => {
+        const free = await waitForReaders(leases, id, READERS_WAIT_MS);
+        if (!free) log.warn({ contextId: id }, "readers of a deleted context not waited for any longer");
+      },
+    });
   }
 
   async #remove(id: string): Promise<void> {

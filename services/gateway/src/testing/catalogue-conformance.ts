@@ -200,17 +200,20 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       assert.equal((await last).done, true);
     }),
 
-    check("due() names what is over and past its time, once it is", async (catalogue) => {
+    check("due() names what is past its time, once it is, and what is being deleted", async (catalogue) => {
       const cases: readonly [ContextState, number, boolean][] = [
         [ACTIVE, 100, true],
         [ACTIVE, 101, false],
         [ACTIVE, 0, false],
         [FAILED, 100, true],
+        [{ type: "expired" }, 100, true],
+        [{ type: "deleting" }, 0, true],
         [CREATING, 50, false],
       ];
       for (const [n, [state, expireTimeMs]] of cases.entries()) {
         const record = recordOf(n, { expireTimeMs });
         await catalogue.begin(record);
+        if (state.type === "expired") await catalogue.change(record, ACTIVE);
         if (state.type !== "creating") await catalogue.change(record, state);
       }
       const due = (await catalogue.due(100)).map(({ id }) => id).sort();
@@ -218,6 +221,36 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
         due,
         cases.flatMap(([, , expected], n) => (expected ? [recordOf(n).id] : [])),
       );
+    }),
+
+    check("building() names what is being created", async (catalogue) => {
+      for (const [n, state] of STATES.entries()) await inState(catalogue, state, n);
+      assert.deepEqual(
+        (await catalogue.building()).map(({ id }) => id),
+        [recordOf(STATES.indexOf(CREATING)).id],
+      );
+    }),
+
+    check("isWhole() once marked so", async (catalogue) => {
+      assert.equal(await catalogue.isWhole(), false);
+      await catalogue.markWhole();
+      assert.equal(await catalogue.isWhole(), true);
+    }),
+
+    check("records come back as they were put in, whatever their state", async (catalogue) => {
+      for (const [n, state] of STATES.entries()) {
+        const given = recordOf(n, { labels: { a: "b" }, displayName: "n", expireTimeMs: 9, state: CREATING });
+        await catalogue.begin(given);
+        if (state.type === "expired") await catalogue.change(given, ACTIVE);
+        if (state.type !== "creating") await catalogue.change(given, state);
+        const { state: found, ...rest } = (await catalogue.get(given.id)) ?? given;
+        const { state: _, ...expected } = given;
+        assert.deepEqual(rest, expected);
+        if (found.type === "active" && state.type === "active") assert.deepEqual(found.report, state.report);
+        else if (found.type === "failed" && state.type === "failed") {
+          assert.deepEqual([found.error.code, found.error.message], [state.error.code, state.error.message]);
+        } else assert.deepEqual(found, state);
+      }
     }),
   ];
 }

@@ -104,7 +104,9 @@ export class WorkerSet {
   async setAddresses(addresses: readonly string[]): Promise<void> {
     const wanted = new Set(addresses);
     for (const [address, link] of this.#links) if (!wanted.has(address)) this.#drop(link);
-    const fresh = [...wanted].filter((address) => !this.#links.has(address)).map((address) => new WorkerLink(address, this.#onBeat));
+    const fresh = [...wanted]
+      .filter((address) => !this.#links.has(address))
+      .map((address) => new WorkerLink(address, this.#onBeat));
     for (const link of fresh) this.#links.set(link.address, link);
     await Promise.all(fresh.map((link) => link.beat()));
   }
