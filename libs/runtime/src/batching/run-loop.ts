@@ -28,7 +28,7 @@ export interface AnswerRequest {
 }
 
 /** When what happened, on the loop's clock. */
-export interface AnswerTimes {
+interface AnswerTimes {
   readonly firstRunMs: number;
   readonly firstTokenMs: number;
   readonly lastTokenMs: number;

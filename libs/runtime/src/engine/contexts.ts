@@ -13,7 +13,7 @@ import { SingleFlight } from "./single-flight.ts";
 import type { CacheInfo, CacheReason, LoadRequest } from "./types.ts";
 
 /** A context as queries use it. */
-export interface LoadedContext {
+interface LoadedContext {
   readonly contextId: string;
   readonly digest: string;
   readonly model: string;

@@ -26,7 +26,7 @@ import type {
 } from "./types.ts";
 
 /** Every method of an engine: what it takes, what it reports on the way, what it gives. */
-export interface EngineMethods {
+interface EngineMethods {
   build: { request: BuildRequest; event: BuildProgress; result: BuildResult };
   query: { request: QueryRequest; event: QueryDelta; result: QueryAnswer };
   load: { request: LoadRequest; event: never; result: CacheInfo };

@@ -13,7 +13,7 @@ import { HEARTBEAT_MS } from "./messages.ts";
 import type { EngineOptions, EngineSnapshot } from "./types.ts";
 
 /** What a method is told about its call. */
-export interface EngineCall<M extends EngineMethod> {
+interface EngineCall<M extends EngineMethod> {
   readonly signal: AbortSignal;
   emit(event: EventOf<M>): void;
   /** Milliseconds the call already waited in the pipe. */
