@@ -20,6 +20,7 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   selectors: () => partTable(describeMethods().selectors),
   cli: cliReference,
   config: configReference,
+  refits: () => partTable(describeMethods().refits),
   codecs: () => partTable(describeMethods().codecs),
 };
 
@@ -90,13 +91,15 @@ function errorTable(): string {
 }
 
 function presetTable(): string {
-  const rows = describeMethods().presets.map(({ name, summary, spec, source }) => [
+  const rows = describeMethods().presets.map(({ name, summary, spec, needs, profiles, ragged, source }) => [
     `\`${name}\``,
     summary,
     `\`${spec}\``,
+    [...needs, ...profiles.map((profile) => `profile ${profile}`)].join(", "),
+    ragged ? "yes" : "",
     source,
   ]);
-  return table(["preset", "what it does", "as a spec", "from"], rows);
+  return table(["preset", "what it does", "as a spec", "needs", "ragged", "from"], rows);
 }
 
 function partTable(parts: readonly PartDescription[]): string {

@@ -12,7 +12,8 @@ export function addMethods(program: Command, host: Host): void {
     usage: "methods",
     summary: "List compression methods and their parameters",
     description: `A method is a preset, or a spec of four parts: scorer|allocator|selector|codec. The scorer says what
-matters, the allocator splits the budget over layers and heads, the selector picks, the codec writes bytes.`,
+matters, the allocator splits the budget over layers and heads, the selector picks, the codec writes bytes.
+A refit may stand before the codec: it changes the kept values so that attention puts out what it did.`,
     examples: [["kvault methods --json", "everything, with defaults"]],
   });
   runs(methods, host, async ({ terminal }) => {
@@ -21,7 +22,7 @@ matters, the allocator splits the budget over layers and heads, the selector pic
       const presets = all.presets.map(
         ({ name, summary, spec, source }) => `  ${name}  (${source})\n      ${summary}\n      ${spec}`,
       );
-      const parts = (["scorers", "allocators", "selectors", "codecs"] as const).map(
+      const parts = (["scorers", "allocators", "selectors", "refits", "codecs"] as const).map(
         (role) => `${role}\n${all[role].map(describePart).join("\n")}`,
       );
       return [`presets\n${presets.join("\n")}`, ...parts].join("\n\n");

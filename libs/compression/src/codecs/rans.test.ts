@@ -50,11 +50,11 @@ test("the length is the entropy, within a hundredth", () => {
 });
 
 test("a model keeps every byte that occurs, however rare", () => {
-  const bytes = new Uint8Array(1_000_000);
+  const bytes = new Uint8Array(200_000);
   for (let s = 0; s < 256; s++) bytes[s] = s;
   const model = modelOf(weightsOf(bytes));
   expect(Math.min(...model)).toBe(1);
-  expect(decoded(encodeRans(bytes, model), model, bytes.length)).toEqual(bytes);
+  expect(Buffer.compare(decoded(encodeRans(bytes, model), model, bytes.length), bytes)).toBe(0);
 });
 
 test("one byte over and over takes no more than the state", () => {
