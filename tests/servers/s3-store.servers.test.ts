@@ -47,7 +47,7 @@ describe("an S3 store over a broken wire", () => {
 
   beforeEach(async () => {
     proxy = await startFaultProxy(s3.port);
-    store = await openStore(s3Url(proxy.port, `w-${randomUUID()}`, { timeoutMs: "400" }));
+    store = await openStore(s3Url(proxy.port, `w-${randomUUID()}`, { timeoutMs: "800" }));
     await store.put("a.bin", value);
   });
   afterEach(async () => {
@@ -83,7 +83,7 @@ describe("an S3 store over a broken wire", () => {
     [{ effect: "status", status: 507, code: "InsufficientStorage" }, "STORE_FULL", false],
     [{ effect: "truncate" }, "STORE_UNAVAILABLE", true],
     [{ effect: "wrong-length" }, "CACHE_CORRUPT", false],
-    [{ effect: "slow", ms: 2_000 }, "STORE_UNAVAILABLE", true],
+    [{ effect: "slow", ms: 4_000 }, "STORE_UNAVAILABLE", true],
   ] as const)("when every answer is %o, get() is %s (retryable: %s)", async (fault, code, retryable) => {
     proxy.plan(fault);
     const error = await failure(store.get("a.bin"));
