@@ -1,0 +1,79 @@
+/**
+ * Tenants' keys as an engine uses them: unwrapped, and kept for a short while so that a load does
+ * not ask the store for each part. A deleted tenant's key is forgotten within that while.
+ *
+ * @module
+ */
+import { KvaultError } from "@kvault/core";
+import type { BlobStore, CallOptions } from "../blob-store.ts";
+import type { ContextManifest } from "../manifest.ts";
+import { type MasterKeys, readMasterKeys } from "./master-keys.ts";
+import { openPart, type PartPlace, sealPart } from "./sealed-part.ts";
+import { findTenantKey, obtainTenantKey, type TenantKey } from "./tenant-keys.ts";
+
+/** Turns a part's bytes into others: sealed, or opened again. */
+export type PartTransform = (bytes: Uint8Array, place: PartPlace) => Uint8Array;
+
+const KEEP_MS = 10_000;
+
+interface Kept {
+  readonly key: TenantKey;
+  readonly untilMs: number;
+}
+
+export class KeyRing {
+  readonly #store: BlobStore;
+  readonly #masters: MasterKeys | undefined;
+  readonly #nowMs: () => number;
+  /** Of tenants used within the last while; others are dropped when a key is added. */
+  readonly #kept = new Map<string, Kept>();
+
+  /** Without master keys nothing is sealed, and what is sealed does not open. */
+  constructor(store: BlobStore, masters: MasterKeys | undefined, nowMs: () => number = Date.now) {
+    this.#store = store;
+    this.#masters = masters;
+    this.#nowMs = nowMs;
+  }
+
+  /** Seals parts for `tenant`, whose key is made when there is none; undefined when parts are not sealed here. */
+  async sealer(tenant: string, call: CallOptions = {}): Promise<PartTransform | undefined> {
+    const masters = this.#masters;
+    if (masters === undefined) return undefined;
+    // Asked of the store each time: a build is long, and must not be sealed for a tenant that is gone.
+    const key = this.#keep(tenant, await obtainTenantKey(this.#store, tenant, masters, call));
+    return (bytes, place) => sealPart(bytes, key, place);
+  }
+
+  /** Opens the parts of a record; leaves those of one that is not encrypted as they are. STORE_FORBIDDEN when its key cannot be had. */
+  async opener(
+    { contextId, tenant, encryption }: Pick<ContextManifest, "contextId" | "tenant" | "encryption">,
+    call: CallOptions = {},
+  ): Promise<PartTransform> {
+    if (encryption === undefined) return (bytes) => bytes;
+    if (this.#masters === undefined || tenant === undefined) {
+      throw new KvaultError(
+        "STORE_FORBIDDEN",
+        `Cannot read context "${contextId}": it is encrypted, and there is no master key here`,
+        {
+          details: { contextId },
+        },
+      );
+    }
+    const kept = this.#kept.get(tenant);
+    const fresh = kept !== undefined && kept.untilMs > this.#nowMs();
+    const key = fresh ? kept.key : this.#keep(tenant, await findTenantKey(this.#store, tenant, this.#masters, call));
+    return (bytes, place) => openPart(bytes, key, place);
+  }
+
+  #keep(tenant: string, key: TenantKey): TenantKey {
+    const nowMs = this.#nowMs();
+    for (const [other, { untilMs }] of this.#kept) if (untilMs <= nowMs) this.#kept.delete(other);
+    this.#kept.set(tenant, { key, untilMs: nowMs + KEEP_MS });
+    return key;
+  }
+}
+
+/** A key ring over `store` with the master keys of a file; without one, for records that are not encrypted. */
+export async function openKeyRing(store: BlobStore, masterKeyFile: string | undefined): Promise<KeyRing> {
+  return new KeyRing(store, masterKeyFile === undefined ? undefined : await readMasterKeys(masterKeyFile));
+}
