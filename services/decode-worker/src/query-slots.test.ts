@@ -1,5 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { QuerySlots } from "./query-slots.ts";
+import { type AnswerWait, QuerySlots } from "./query-slots.ts";
+
+const PROMPT: AnswerWait = { queueMs: 0, loadMs: 5_000, ttftMs: 5_200 };
+const LATE: AnswerWait = { queueMs: 900, loadMs: 0, ttftMs: 1_100 };
 
 describe("QuerySlots", () => {
   test("takes as many queries as it may, then refuses as retryable", () => {
@@ -11,10 +14,70 @@ describe("QuerySlots", () => {
 
   test("a slot released twice is free once", () => {
     const slots = new QuerySlots(1);
-    const release = slots.take();
-    release();
-    release();
+    const slot = slots.take();
+    slot.release();
+    slot.release();
     slots.take();
     expect(() => slots.take()).toThrow(expect.objectContaining({ code: "NO_CAPACITY" }));
+  });
+
+  test("a share of the slots is refused earlier", () => {
+    const slots = new QuerySlots(8);
+    for (let i = 0; i < 6; i++) slots.take(0.75);
+    expect(() => slots.take(0.75)).toThrow(expect.objectContaining({ code: "NO_CAPACITY" }));
+    slots.take();
+  });
+
+  test("queries that wait longer than they read lower the limit, once per round", () => {
+    let nowMs = 0;
+    const slots = new QuerySlots(64, () => nowMs);
+    const round = Array.from({ length: 40 }, () => slots.take());
+    nowMs = 1_100;
+    for (const slot of round) {
+      slot.answered(LATE);
+      slot.release();
+    }
+    expect(slots.limit).toBe(34);
+    nowMs = 2_000;
+    slots.take().answered(LATE);
+    expect(slots.limit).toBe(8);
+  });
+
+  test("does not go below what shares runs anyway, nor above what is configured", () => {
+    const slots = new QuerySlots(3);
+    slots.take().answered(LATE);
+    expect(slots.limit).toBe(3);
+    for (let i = 0; i < 10; i++) {
+      const slot = slots.take();
+      slot.answered(PROMPT);
+      slot.release();
+    }
+    expect(slots.limit).toBe(3);
+  });
+
+  test("grows again while it is used and nobody waits; a load is no wait", () => {
+    let nowMs = 0;
+    const slots = new QuerySlots(64, () => ++nowMs);
+    for (let i = 0; i < 20; i++) slots.take();
+    slots.take().answered(LATE);
+    const lowered = slots.limit;
+    expect(lowered).toBeLessThan(20);
+    const used = new QuerySlots(64, () => ++nowMs);
+    const first = used.take();
+    first.answered(LATE);
+    first.release();
+    expect(used.limit).toBe(8);
+    for (let round = 0; round < 40; round++) {
+      const taken = Array.from({ length: used.limit }, () => used.take());
+      for (const slot of taken) {
+        slot.answered(PROMPT);
+        slot.release();
+      }
+    }
+    expect(used.limit).toBeGreaterThan(14);
+    const idle = used.take();
+    const before = used.limit;
+    idle.answered(PROMPT);
+    expect(used.limit).toBe(before);
   });
 });

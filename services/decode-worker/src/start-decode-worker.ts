@@ -4,8 +4,10 @@
  *
  * @module
  */
+import { randomUUID } from "node:crypto";
 import { INTERNAL_MESSAGE_BYTES, type RpcLogger, requestLog, startServer } from "@kvault/rpc";
 import { type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
+import { LoadMeter } from "./load-meter.ts";
 import { QuerySlots } from "./query-slots.ts";
 import { workerService } from "./rpc/service.ts";
 
@@ -44,10 +46,19 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
     }
   };
   const engine = await openEngine({ ...engineOptions, onEvent });
+  let closing: Promise<void> | undefined;
+  const service = workerService({
+    engine,
+    slots: new QuerySlots(maxQueries),
+    meter: new LoadMeter(),
+    incarnation: randomUUID(),
+    residentLimitBytes: engineOptions.residentBytes,
+    isDraining: () => closing !== undefined,
+  });
   try {
     const server = await startServer({
       address,
-      services: [workerService(engine, new QuerySlots(maxQueries))],
+      services: [service],
       interceptors: [requestLog],
       log,
       maxMessageBytes: INTERNAL_MESSAGE_BYTES,
@@ -55,7 +66,6 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
     setServing = (serving) => server.setServing(serving);
     setServing(engine.status().health === "ready");
     log.info({ address: server.address }, "decode worker started");
-    let closing: Promise<void> | undefined;
     return {
       address: server.address,
       close({ drainMs = DEFAULT_DRAIN_MS } = {}) {

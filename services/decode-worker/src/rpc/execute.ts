@@ -3,30 +3,50 @@
  *
  * @module
  */
-import type { ExecuteRequest, ExecuteResponseSchema, MessageInitShape, ServerCall } from "@kvault/rpc";
+import {
+  type ExecuteRequest,
+  type ExecuteResponseSchema,
+  type MessageInitShape,
+  type ServerCall,
+  ServiceClass,
+} from "@kvault/rpc";
 import type { Engine } from "@kvault/runtime";
+import type { LoadMeter } from "../load-meter.ts";
 import type { QuerySlots } from "../query-slots.ts";
 import { answerMessage, deltaMessage, readQueryRequest } from "./query-messages.ts";
+
+/** Part of the slots that class BATCH may fill: INTERACTIVE finds one when both are busy. */
+const BATCH_SHARE = 0.75;
 
 export interface ExecuteDeps {
   readonly engine: Engine;
   readonly slots: QuerySlots;
+  readonly meter: LoadMeter;
 }
 
-export const execute = ({ engine, slots }: ExecuteDeps) =>
+export const execute = ({ engine, slots, meter }: ExecuteDeps) =>
   async function* (
     request: ExecuteRequest,
     { signal }: ServerCall,
   ): AsyncGenerator<MessageInitShape<typeof ExecuteResponseSchema>, void, undefined> {
     const query = readQueryRequest(request);
-    const release = slots.take();
+    const isBatch = request.serviceClass === ServiceClass.BATCH;
+    const slot = slots.take(isBatch ? BATCH_SHARE : 1);
+    const end = meter.begin();
     try {
       for await (const event of engine.query(query, { signal })) {
-        yield event.type === "delta"
-          ? { event: { case: "delta", value: deltaMessage(event) } }
-          : { event: { case: "answer", value: answerMessage(event) } };
+        if (event.type === "delta") {
+          yield { event: { case: "delta", value: deltaMessage(event) } };
+        } else {
+          const { timings, cache } = event;
+          // Nobody waits for a batch's first token: what it waits tells nothing.
+          if (!isBatch) slot.answered(timings);
+          meter.loaded(cache.bytesLoaded, timings.loadMs);
+          yield { event: { case: "answer", value: answerMessage(event) } };
+        }
       }
     } finally {
-      release();
+      end();
+      slot.release();
     }
   };
