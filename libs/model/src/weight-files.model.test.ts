@@ -15,7 +15,7 @@ import {
   type LoadedTokenizer,
   loadTokenizer,
   openGguf,
-  parseModelConfig,
+  readModelConfig,
   toMatMulNBits,
 } from "./index.ts";
 import { testModelPath } from "./testing/test-model.ts";
@@ -33,7 +33,7 @@ describe.each(["qwen2.5-coder-0.5b", "smollm2-135m"])("%s", (name) => {
 
   test("has the sizes and identity that the catalogue pins", async () => {
     const entry = (await readCatalogue()).find((each) => each.name === name);
-    const config = parseModelConfig(gguf);
+    const config = await readModelConfig(gguf);
     expect(config).toEqual(entry?.config);
     expect(identityOf(gguf, config, entry?.sha256 as string)).toEqual(entry?.identity);
     expect(gguf.fileBytes).toBe(entry?.bytes);

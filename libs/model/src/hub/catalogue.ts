@@ -29,7 +29,10 @@ export interface PypiSource {
   readonly packages: readonly { readonly name: string; readonly version: string }[];
 }
 
-/** A file on this machine, copied into the cache. Relative paths start at the catalogue's folder. */
+/**
+ * A file on this machine, copied into the cache, or a folder of safetensors, used where it is.
+ * Relative paths start at the catalogue's folder.
+ */
 export interface PathSource {
   readonly type: "path";
   readonly path: string;
@@ -41,7 +44,9 @@ export interface CatalogueEntry {
   readonly name: string;
   /** Name in the cache folder. */
   readonly fileName: string;
+  /** Of the file; of a folder, over its weight files ({@link weightsSha256}). */
   readonly sha256: string;
+  /** Of the file, or of a folder's shards. */
   readonly bytes: number;
   /** SPDX identifier, or the name of the terms. */
   readonly licence: string;
@@ -77,6 +82,11 @@ const entrySchema = z.strictObject({
     maxTokens: count,
     rmsEpsilon: z.number().positive(),
     ropeTheta: z.number().positive(),
+    ropeFactors: z.array(z.number().positive()).exactOptional(),
+    attentionScale: z.number().positive().exactOptional(),
+    slidingWindow: z
+      .strictObject({ tokens: count, globalLayers: z.array(z.number().int().min(0)).min(1), ropeTheta: z.number().positive() })
+      .exactOptional(),
   }),
   identity: z.strictObject({ weightsSha256: sha256, tokenizerSha256: sha256, templateSha256: sha256, rope: z.string().min(1) }),
   sources: z

@@ -12,7 +12,8 @@ export type GgufValue =
   | { readonly u64: bigint }
   | { readonly f32: number }
   | { readonly strings: readonly string[] }
-  | { readonly i32s: readonly number[] };
+  | { readonly i32s: readonly number[] }
+  | { readonly f32s: readonly number[] };
 
 export interface GgufTensorData {
   /** Lower-case GGML name. */
@@ -55,6 +56,9 @@ function encodeValue(value: GgufValue): Buffer[] {
   if ("u64" in value) return [u32(10), u64(value.u64)];
   if ("f32" in value) return [u32(6), Buffer.from(Float32Array.of(value.f32).buffer)];
   if ("strings" in value) return [u32(9), u32(8), u64(value.strings.length), ...value.strings.map(text)];
+  if ("f32s" in value) {
+    return [u32(9), u32(6), u64(value.f32s.length), Buffer.from(Float32Array.from(value.f32s).buffer)];
+  }
   return [u32(9), u32(5), u64(value.i32s.length), Buffer.from(Int32Array.from(value.i32s).buffer)];
 }
 

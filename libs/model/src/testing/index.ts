@@ -1,3 +1,4 @@
 /** Test helpers of the model package. @module */
+export * from "./as-gguf.ts";
 export * from "./encode-gguf.ts";
 export * from "./test-model.ts";

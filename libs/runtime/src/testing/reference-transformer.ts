@@ -1,8 +1,8 @@
 /**
- * The slow, obvious forward pass of a Llama-like decoder, from the weight file alone: the
- * oracle that graphs are checked against. Weights take the values the graphs compute with
- * (libs/model quant/matmul-nbits.ts, a hair off the file's for Q4_1 and Q4_K), sums are in f64, attention is written as the definition says, and every context pair may be masked
- * per layer and head.
+ * The slow, obvious forward pass of every family's decoder, from the weights alone: the oracle
+ * that graphs are checked against. Weights take the values the graphs compute with (libs/model
+ * quant/matmul-nbits.ts, a hair off the file's for some types), sums are in f64, attention is
+ * written as the definition says, and every context pair may be masked per layer and head.
  *
  * Cost: about 0.3 s a token for 135M parameters; use a handful of tokens.
  *
@@ -12,11 +12,11 @@ import type { DenseLayerKv } from "@kvault/core";
 import {
   dequantise,
   fromMatMulNBits,
-  type GgufFile,
   halfSplitRowOrder,
   type ModelConfig,
   reorderRows,
   toMatMulNBits,
+  type WeightSource,
 } from "@kvault/model";
 
 export interface ReferenceInput {
@@ -30,34 +30,59 @@ export interface ReferenceInput {
 }
 
 /** Logits `[V]` after the last id. */
-export async function referenceLogits(gguf: GgufFile, config: ModelConfig, input: ReferenceInput): Promise<Float64Array> {
+export async function referenceLogits(source: WeightSource, config: ModelConfig, input: ReferenceInput): Promise<Float64Array> {
   const { hiddenSize: M, numQueryHeads, numKvHeads, headDim: D, rmsEpsilon } = config;
   const T = input.ids.length;
   const group = numQueryHeads / numKvHeads;
   const weight = async (name: string, permuted = false): Promise<Float32Array> => {
-    const { type, shape } = gguf.tensors.get(name) as { type: string; shape: readonly number[] };
+    const { type, shape } = source.tensors.get(name) as { type: string; shape: readonly number[] };
     const [columns, rows] = shape as [number, number?];
-    const bytes = await gguf.readTensor(name);
+    const bytes = await source.readTensor(name);
     if (rows === undefined) return dequantise(type, bytes);
     const ordered = permuted ? reorderRows(bytes, halfSplitRowOrder(rows / D, D)) : bytes;
     return fromMatMulNBits(toMatMulNBits(type, ordered, columns, rows));
   };
-  const interleaved = config.architecture === "llama";
+  const interleaved = config.architecture === "llama" && source.interleavedRows;
+  const isGemma = config.architecture === "gemma3";
+  const activate = isGemma ? gelu : silu;
+  const attentionScale = config.attentionScale ?? 1 / Math.sqrt(D);
   const embedding = await weight("token_embd.weight");
-  let x: Float64Array[] = input.ids.map((id) => Float64Array.from(embedding.subarray(id * M, (id + 1) * M)));
+  const embeddingScale = isGemma ? Math.sqrt(M) : 1;
+  let x: Float64Array[] = input.ids.map((id) =>
+    Float64Array.from(embedding.subarray(id * M, (id + 1) * M), (value) => value * embeddingScale),
+  );
 
   const project = async (rows: Float64Array[], name: string, permuted = false): Promise<Float64Array[]> => {
     const matrix = await weight(`${name}.weight`, permuted);
-    const bias = gguf.tensors.has(`${name}.bias`) ? await weight(`${name}.bias`) : undefined;
+    const bias = source.tensors.has(`${name}.bias`) ? await weight(`${name}.bias`) : undefined;
     return rows.map((row) => multiply(matrix, row, bias));
+  };
+
+  /** RMS norm of a row, or of every head of it; nothing where the model has no such weight. */
+  const normIfThere = async (rows: Float64Array[], name: string, size?: number): Promise<Float64Array[]> => {
+    if (!source.tensors.has(name)) return rows;
+    const norm = rmsNorm(await weight(name), rmsEpsilon);
+    return rows.map((row) => {
+      const out = new Float64Array(row.length);
+      const step = size ?? row.length;
+      for (let at = 0; at < row.length; at += step) out.set(norm(row.subarray(at, at + step)), at);
+      return out;
+    });
   };
 
   for (let layer = 0; layer < config.numLayers; layer++) {
     const block = `blk.${layer}.`;
+    const { slidingWindow } = config;
+    const window = slidingWindow && !slidingWindow.globalLayers.includes(layer) ? slidingWindow : undefined;
     const n = x.map(rmsNorm(await weight(`${block}attn_norm.weight`), rmsEpsilon));
-    const rotate = (row: Float64Array, t: number): Float64Array => rope(row, input.firstPosition + t, D, config.ropeTheta);
-    const q = (await project(n, `${block}attn_q`, interleaved)).map(rotate);
-    const k = (await project(n, `${block}attn_k`, interleaved)).map(rotate);
+    const rotate = (row: Float64Array, t: number): Float64Array => {
+      const factors = window === undefined ? config.ropeFactors : undefined;
+      return rope(row, input.firstPosition + t, D, window?.ropeTheta ?? config.ropeTheta, factors);
+    };
+    const projected = async (name: string): Promise<Float64Array[]> =>
+      normIfThere(await project(n, `${block}${name}`, interleaved), `${block}${name}_norm.weight`, D);
+    const q = (await projected("attn_q")).map(rotate);
+    const k = (await projected("attn_k")).map(rotate);
     const v = await project(n, `${block}attn_v`);
     const past = input.context?.[layer];
     const attended = q.map((row, t) => {
@@ -69,29 +94,31 @@ export async function referenceLogits(gguf: GgufFile, config: ModelConfig, input
         const values: ArrayLike<number>[] = [];
         for (let s = 0; past !== undefined && s < past.seqLen; s++) {
           if (input.visible?.(layer, kvHead, s) === false) continue;
+          if (window !== undefined && input.firstPosition + t - s >= window.tokens) continue;
           const at = (kvHead * past.seqLen + s) * D;
           keys.push(past.key_KSD.subarray(at, at + D));
           values.push(past.value_KSD.subarray(at, at + D));
         }
         for (let s = 0; s <= t; s++) {
+          if (window !== undefined && t - s >= window.tokens) continue;
           keys.push((k[s] as Float64Array).subarray(kvHead * D, (kvHead + 1) * D));
           values.push((v[s] as Float64Array).subarray(kvHead * D, (kvHead + 1) * D));
         }
-        out.set(attend(query, keys, values, D), h * D);
+        out.set(attend(query, keys, values, D, attentionScale), h * D);
       }
       return out;
     });
-    const o = await project(attended, `${block}attn_output`);
+    const o = await normIfThere(await project(attended, `${block}attn_output`), `${block}post_attention_norm.weight`);
     x = x.map((row, t) => addRows(row, o[t] as Float64Array));
     const m = x.map(rmsNorm(await weight(`${block}ffn_norm.weight`), rmsEpsilon));
     const gate = await project(m, `${block}ffn_gate`);
     const up = await project(m, `${block}ffn_up`);
-    const inner = gate.map((row, t) => row.map((g, i) => (g / (1 + Math.exp(-g))) * ((up[t] as Float64Array)[i] as number)));
-    const down = await project(inner, `${block}ffn_down`);
+    const inner = gate.map((row, t) => row.map((g, i) => activate(g) * ((up[t] as Float64Array)[i] as number)));
+    const down = await normIfThere(await project(inner, `${block}ffn_down`), `${block}post_ffw_norm.weight`);
     x = x.map((row, t) => addRows(row, down[t] as Float64Array));
   }
   const last = rmsNorm(await weight("output_norm.weight"), rmsEpsilon)(x[T - 1] as Float64Array);
-  return multiply(gguf.tensors.has("output.weight") ? await weight("output.weight") : embedding, last, undefined);
+  return multiply(source.tensors.has("output.weight") ? await weight("output.weight") : embedding, last, undefined);
 }
 
 function multiply(matrix_NK: Float32Array, row_K: Float64Array, bias: Float32Array | undefined): Float64Array {
@@ -115,12 +142,18 @@ function rmsNorm(weight: Float32Array, epsilon: number): (row: Float64Array) => 
 }
 
 /** Half-split rotation of every head of `row`. */
-function rope(row: Float64Array, position: number, headDim: number, theta: number): Float64Array {
+function rope(
+  row: Float64Array,
+  position: number,
+  headDim: number,
+  theta: number,
+  factors: readonly number[] | undefined,
+): Float64Array {
   const half = headDim / 2;
   const out = new Float64Array(row.length);
   for (let head = 0; head < row.length; head += headDim) {
     for (let i = 0; i < half; i++) {
-      const angle = position * theta ** ((-2 * i) / headDim);
+      const angle = (position * theta ** ((-2 * i) / headDim)) / (factors?.[i] ?? 1);
       const [a, b] = [row[head + i], row[head + half + i]];
       out[head + i] = a * Math.cos(angle) - b * Math.sin(angle);
       out[head + half + i] = b * Math.cos(angle) + a * Math.sin(angle);
@@ -134,11 +167,12 @@ function attend(
   keys: readonly ArrayLike<number>[],
   values: readonly ArrayLike<number>[],
   headDim: number,
+  scale: number,
 ): Float64Array {
   const logits = keys.map((key) => {
     let sum = 0;
     for (let d = 0; d < headDim; d++) sum += query[d] * key[d];
-    return sum / Math.sqrt(headDim);
+    return sum * scale;
   });
   let highest = Number.NEGATIVE_INFINITY;
   for (const logit of logits) highest = Math.max(highest, logit);
@@ -154,4 +188,13 @@ function attend(
 
 function addRows(a: Float64Array, b: Float64Array): Float64Array {
   return a.map((value, i) => value + b[i]);
+}
+
+function silu(x: number): number {
+  return x / (1 + Math.exp(-x));
+}
+
+/** The tanh form. */
+function gelu(x: number): number {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
