@@ -9,13 +9,15 @@ export { openMemoryStore } from "./backends/memory.ts";
 export type { BlobStat, BlobStore, CallOptions, PutOptions, StoreAbilities } from "./blob-store.ts";
 export { MAX_KEY_CHARS, MAX_VALUE_BYTES } from "./blob-store.ts";
 
-export type { BuildRequestRef } from "./build-request.ts";
-export { putBuildRequest, readBuildRequest } from "./build-request.ts";
 export type { Tier } from "./cache-tier.ts";
 export { checkedStore } from "./checked-store.ts";
 export type { CircuitBreakerOptions, CircuitState } from "./circuit-breaker.ts";
 export { circuitBreaker } from "./circuit-breaker.ts";
 export * from "./content-id.ts";
+export { KeyRing, openKeyRing, type PartTransform } from "./encryption/key-ring.ts";
+export { createMasterKeyLine, readMasterKeys } from "./encryption/master-keys.ts";
+export { openPart, type PartPlace, sealPart } from "./encryption/sealed-part.ts";
+export { rewrapTenantKeys, shredTenantKey } from "./encryption/tenant-keys.ts";
 export * from "./identity.ts";
 export type { StoreCall } from "./instrumented-store.ts";
 export { instrumentedStore } from "./instrumented-store.ts";

@@ -30,8 +30,12 @@ import {
   contextDigest,
   contextIdOf,
   createManifest,
+  ENCRYPTION,
+  type KeyRing,
   type LayerManifest,
   openRecordWriter,
+  type PartPlace,
+  type PartRef,
   RECORD_FORMAT_VERSION,
   type RecordWriter,
   readManifest,
@@ -52,6 +56,7 @@ type BuildClock = PhaseClock<Exclude<keyof BuildSeconds, "queue">>;
 
 export interface BuildDeps {
   readonly store: BlobStore;
+  readonly keys: Pick<KeyRing, "sealer">;
   readonly models: ModelCache;
   readonly loop: RunLoop;
 }
@@ -91,11 +96,17 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     clock.enter("score");
     const source = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
     const selection = withWindows(runner.config, selectPairs(plan, source));
+    const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
     return await withWriter(deps.store, request.contextId, async (writer) => {
-      const layers = await putLayers(writer, context, selection, plan.codec, runner.config, clock, call);
+      const put: PutPart = (bytes, place) =>
+        writer.putPart(sealed === undefined ? bytes : sealed(bytes, { contextId: request.contextId, ...place }), {
+          signal: call.signal,
+        });
+      const layers = await putLayers(put, context, selection, plan.codec, runner.config, clock, call);
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
-      const manifest = manifestOf(request, identity, plan, runner, prompt, layers, seconds);
+      const encryption = sealed === undefined ? {} : ({ encryption: ENCRYPTION } as const);
+      const manifest = { ...manifestOf(request, identity, plan, runner, prompt, layers, seconds), ...encryption };
       return writer.commit(manifest, { signal: call.signal });
     });
   } finally {
@@ -146,9 +157,12 @@ function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: Mod
   return identity;
 }
 
+/** Seals a part where parts are sealed, and stores it. */
+type PutPart = (bytes: Uint8Array, place: Omit<PartPlace, "contextId">) => Promise<PartRef>;
+
 /** Encodes and puts layer after layer; the parts of one travel while the next is encoded. */
 async function putLayers(
-  writer: RecordWriter,
+  put: PutPart,
   context: PrefilledContext,
   selection: Selection,
   codec: Codec,
@@ -174,7 +188,7 @@ async function putLayers(
     const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies: ropeFrequencies(config, layer) });
     onProgress({ phase: "compress", done: layer + 1, total });
     await arrive();
-    travelling = putParts(writer, parts, headLengths, windowOf(config, layer), signal);
+    travelling = putParts(put, layer, parts, headLengths, windowOf(config, layer));
     // Awaited a layer later; a failure before that must not count as unhandled.
     travelling.catch(() => undefined);
   }
@@ -183,13 +197,13 @@ async function putLayers(
 }
 
 async function putParts(
-  writer: RecordWriter,
+  put: PutPart,
+  layer: number,
   parts: readonly Uint8Array[],
   headLengths: readonly number[],
   windowTokens: number | undefined,
-  signal: AbortSignal,
 ): Promise<LayerManifest> {
-  const refs = await Promise.all(parts.map((bytes) => writer.putPart(bytes, { signal })));
+  const refs = await Promise.all(parts.map((bytes, part) => put(bytes, { layer, part })));
   return { parts: refs, headLengths, ...(windowTokens === undefined ? {} : { windowTokens }) };
 }
 

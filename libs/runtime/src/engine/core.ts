@@ -6,7 +6,7 @@
  * @module
  */
 import { orAborted, throwIfAborted } from "@kvault/core";
-import type { BlobStore } from "@kvault/kvstore";
+import { type BlobStore, KeyRing } from "@kvault/kvstore";
 import { RunLoop } from "../batching/run-loop.ts";
 import { buildContext } from "./builds.ts";
 import { ResidentContexts } from "./contexts.ts";
@@ -22,6 +22,8 @@ const DEFAULT_MAX_MODELS = 2;
 export interface EngineCoreOptions {
   /** Closed with the engine. */
   readonly store: BlobStore;
+  /** Seals and opens parts; none are sealed when absent. */
+  readonly keys?: KeyRing;
   readonly openModel: OpenModel;
   readonly makeResident: MakeResident;
   readonly residentBytes: number;
@@ -31,6 +33,7 @@ export interface EngineCoreOptions {
 
 export function createEngineCore(options: EngineCoreOptions): EngineCore {
   const { store, openModel, makeResident, residentBytes, lostContextIds } = options;
+  const keys = options.keys ?? new KeyRing(store, undefined);
   const nowMs = (): number => performance.now();
   const models = new ModelCache(openModel, options.maxModels ?? DEFAULT_MAX_MODELS);
   const loop = new RunLoop(nowMs);
@@ -41,7 +44,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       const lease = await models.acquire(request.model, { signal });
       try {
         const { config, identity } = lease.runner;
-        return await findStoredContext({ store, makeResident, config, identity, nowMs: Date.now() }, request, signal);
+        return await findStoredContext({ store, keys, makeResident, config, identity, nowMs: Date.now() }, request, signal);
       } finally {
         lease.release();
       }
@@ -62,11 +65,16 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
   };
 
   const handlers: EngineHandlers = {
-    build: (request, { signal, emit, waitedMs }) => {
+    build: ({ asksBeforeCommit = false, ...request }, { signal, emit, waitedMs, proceed }) => {
       const receivedMs = nowMs() - waitedMs;
+      const beforeCommit = async (): Promise<void> => {
+        if (!asksBeforeCommit) return;
+        emit({ phase: "commit" });
+        await orAborted(proceed, signal);
+      };
       return inTurn(signal, () => {
         const queuedSeconds = (nowMs() - receivedMs) / 1_000;
-        return buildContext({ store, models, loop }, request, { signal, onProgress: emit, queuedSeconds });
+        return buildContext({ store, keys, models, loop }, request, { signal, onProgress: emit, beforeCommit, queuedSeconds });
       });
     },
     query: (request, { signal, emit, waitedMs }) => {

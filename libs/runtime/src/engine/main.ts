@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { openStore } from "@kvault/kvstore";
+import { openKeyRing, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import type { ModelRunner } from "../model-runner.ts";
 import { openModelRunner } from "../onnx-model-runner.ts";
@@ -16,8 +16,10 @@ import type { OpenModelOptions } from "./types.ts";
 serveEngine(processChannel(), async (options) => {
   const { cacheDir, offline, storeUrl, residentBytes, maxModels, lostContextIds } = options;
   const hub = await openHub({ cacheDir, offline });
+  const store = await openStore(storeUrl);
   return createEngineCore({
-    store: await openStore(storeUrl),
+    store,
+    keys: await openKeyRing(store, options.masterKeyFile),
     openModel: (model, openOptions) => openCatalogueModel(hub, model, options, openOptions),
     makeResident: residentContext,
     residentBytes,

@@ -7,7 +7,7 @@
  */
 import { decodeLayer } from "@kvault/compression";
 import { KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
-import { type BlobStore, type ContextManifest, readManifest, readPart } from "@kvault/kvstore";
+import { type BlobStore, type ContextManifest, type KeyRing, type PartTransform, readManifest, readPart } from "@kvault/kvstore";
 import { type ModelConfig, type ModelIdentity, windowOf } from "@kvault/model";
 import type { ResidentContext } from "../model-runner.ts";
 import type { ReadableContext } from "./contexts.ts";
@@ -21,6 +21,7 @@ const PARALLEL_LAYERS = 4;
 
 export interface StoredContextDeps {
   readonly store: BlobStore;
+  readonly keys: Pick<KeyRing, "opener">;
   readonly makeResident: MakeResident;
   readonly config: ModelConfig;
   readonly identity: ModelIdentity;
@@ -37,7 +38,7 @@ export async function findStoredContext(
   request: LoadRequest,
   signal: AbortSignal,
 ): Promise<ReadableContext> {
-  const { store, makeResident, config, identity } = deps;
+  const { store, keys, makeResident, config, identity } = deps;
   const { contextId, model } = request;
   const { weightsSha256, tokenizerSha256, templateSha256, rope } = identity;
   const expected = { weightsSha256, tokenizerSha256, templateSha256, rope };
@@ -47,7 +48,8 @@ export async function findStoredContext(
   return {
     bytes: report.keptPairs * manifest.model.headDim * 2 * Float32Array.BYTES_PER_ELEMENT,
     async read() {
-      const layers = await readLayers(store, manifest, signal);
+      const open = await keys.opener(manifest, { signal });
+      const layers = await readLayers(store, manifest, open, signal);
       const resident = makeResident(nextPosition, layers);
       return { contextId, digest, model, contextTokens, resident, storedBytes: report.storedBytes };
     },
@@ -81,7 +83,12 @@ function checkManifest(manifest: ContextManifest, request: LoadRequest, config: 
 }
 
 /** All layers, in order; handed over one by one so that each can be freed once it is resident. */
-async function readLayers(store: BlobStore, manifest: ContextManifest, signal: AbortSignal): Promise<Iterable<RaggedLayerKv>> {
+async function readLayers(
+  store: BlobStore,
+  manifest: ContextManifest,
+  open: PartTransform,
+  signal: AbortSignal,
+): Promise<Iterable<RaggedLayerKv>> {
   const layers = new Array<RaggedLayerKv | undefined>(manifest.layers.length);
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
@@ -89,7 +96,7 @@ async function readLayers(store: BlobStore, manifest: ContextManifest, signal: A
   const reader = async (): Promise<void> => {
     while (next < layers.length) {
       const layer = next++;
-      layers[layer] = await readLayer(store, manifest, layer, either);
+      layers[layer] = await readLayer(store, manifest, open, layer, either);
     }
   };
   try {
@@ -112,12 +119,15 @@ function* takeInOrder(layers: (RaggedLayerKv | undefined)[]): Generator<RaggedLa
 async function readLayer(
   store: BlobStore,
   manifest: ContextManifest,
+  open: PartTransform,
   layer: number,
   signal: AbortSignal,
 ): Promise<RaggedLayerKv> {
   const { contextId, codec, model, nextPosition } = manifest;
   const { parts, headLengths } = manifest.layers[layer];
-  const bytes = await Promise.all(parts.map((ref) => readPart(store, contextId, ref, { signal })));
+  const bytes = await Promise.all(
+    parts.map(async (ref, part) => open(await readPart(store, contextId, ref, { signal }), { contextId, layer, part })),
+  );
   const ragged = decodeLayer(codec, bytes, { numKvHeads: model.numKvHeads, headDim: model.headDim, seqLen: nextPosition });
   for (const [kvHead, expected] of headLengths.entries()) {
     const found = rowLength(ragged, kvHead);

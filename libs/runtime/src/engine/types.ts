@@ -13,6 +13,8 @@ export type Content = { readonly text: string } | { readonly messages: readonly 
 export interface EngineOptions {
   /** `file:…` or `memory:` (tests only); see kvstore's open-store. */
   readonly storeUrl: string;
+  /** Master keys of tenants' keys: parts are then sealed. Absent: they are not, and sealed ones do not open. */
+  readonly masterKeyFile?: string;
   /** Model files and generated graphs. */
   readonly cacheDir: string;
   /** Refuse to download models. */
