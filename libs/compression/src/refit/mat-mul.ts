@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { dot } from "../dot.ts";
 
 /** Products of row-major f32 matrices; each result is new. */
 export interface MatMul {
@@ -46,13 +47,7 @@ export const plainMatMul: MatMul = {
   async timesTransposed(a, b, M, N, D) {
     const out = new Float32Array(M * N);
     for (let m = 0; m < M; m++) {
-      const from = m * D;
-      for (let n = 0; n < N; n++) {
-        const base = n * D;
-        let sum = 0;
-        for (let d = 0; d < D; d++) sum += a[from + d] * b[base + d];
-        out[m * N + n] = sum;
-      }
+      for (let n = 0; n < N; n++) out[m * N + n] = dot(a, m * D, b, n * D, D);
     }
     return out;
   },

@@ -16,6 +16,7 @@
  * @module
  */
 import { z } from "zod";
+import { dot } from "../dot.ts";
 import type { ScorerFactory, ScorerLayer } from "../types.ts";
 
 const params = z.strictObject({
@@ -69,18 +70,20 @@ function scoreExpected(layer: ScorerLayer, sinks: number, future: number, epsilo
   const rotation = meanRotation(ropeFrequencies, S, future, D);
   const mean_D = new Float64Array(D);
   const covariance_DD = new Float64Array(D * D);
-  const p_S = new Float64Array(S);
+  const weight_GN = new Float64Array(G * numFeatures(D));
+  const logit_GS = new Float64Array(G * S);
   const first = Math.min(sinks, S);
   for (let k = 0; k < K; k++) {
     const score_S = out_KS.subarray(k * S, (k + 1) * S);
-    const key_SD = key_KSD.subarray(k * S * D, (k + 1) * S * D);
-    score_S.fill(0);
-    for (let h = k * G; h < (k + 1) * G; h++) {
+    for (let g = 0; g < G; g++) {
+      const h = k * G + g;
       rotateMean(queryMean_HD.subarray(h * D, (h + 1) * D), rotation, mean_D);
       rotateCovariance(queryCovariance_HDD.subarray(h * D * D, (h + 1) * D * D), rotation, covariance_DD);
-      expectedSoftmax(key_SD, first, D, mean_D, covariance_DD, p_S);
-      for (let s = first; s < S; s++) score_S[s] += p_S[s] / G;
+      weighFeatures(mean_D, covariance_DD, weight_GN.subarray(g * numFeatures(D), (g + 1) * numFeatures(D)));
     }
+    expectLogits(key_KSD.subarray(k * S * D, (k + 1) * S * D), first, D, weight_GN, logit_GS);
+    score_S.fill(0);
+    for (let g = 0; g < G; g++) addSoftmax(logit_GS.subarray(g * S, (g + 1) * S), first, 1 / G, score_S);
     let max = 0;
     for (let s = first; s < S; s++) {
       const base = (k * S + s) * D;
@@ -138,38 +141,44 @@ function rotateCovariance(source_DD: Float32Array, rotation: MeanRotation, out_D
   for (let i = 0; i < D; i++) rotateMean(left_DD.subarray(i * D, (i + 1) * D), rotation, out_DD.subarray(i * D, (i + 1) * D));
 }
 
-/** Softmax over keys from `first` on of μ·k/√D + kᵀ Σ k / (2D), into `out_S`. */
-function expectedSoftmax(
-  key_SD: Float32Array,
-  first: number,
-  D: number,
-  mean_D: Float64Array,
-  covariance_DD: Float64Array,
-  out_S: Float64Array,
-): void {
-  const S = out_S.length;
-  const linear = 1 / Math.sqrt(D);
-  // Σ as its upper triangle, both halves of a pair added up, 1 / (2D) folded in.
-  const upper_DD = new Float64Array(D * D);
-  for (let i = 0; i < D; i++) {
-    upper_DD[i * D + i] = covariance_DD[i * D + i] / (2 * D);
-    for (let j = i + 1; j < D; j++) upper_DD[i * D + j] = (covariance_DD[i * D + j] + covariance_DD[j * D + i]) / (2 * D);
+/** A key's features: all k_i·k_j with i ≤ j, then all k_i. */
+function numFeatures(D: number): number {
+  return (D * (D + 1)) / 2 + D;
+}
+
+/** Weights under which a key's features sum to μ·k/√D + kᵀ Σ k / (2D). */
+function weighFeatures(mean_D: Float64Array, covariance_DD: Float64Array, out_N: Float64Array): void {
+  const D = mean_D.length;
+  for (let i = 0, n = 0; i < D; i++) {
+    out_N[n++] = covariance_DD[i * D + i] / (2 * D);
+    for (let j = i + 1; j < D; j++) out_N[n++] = (covariance_DD[i * D + j] + covariance_DD[j * D + i]) / (2 * D);
+    out_N[out_N.length - D + i] = mean_D[i] / Math.sqrt(D);
   }
-  const key_D = new Float64Array(D);
-  let max = Number.NEGATIVE_INFINITY;
+}
+
+/** Logits of every query head of the group for keys from `first` on: features once, a scalar product a head. */
+function expectLogits(key_SD: Float32Array, first: number, D: number, weight_GN: Float64Array, out_GS: Float64Array): void {
+  const S = key_SD.length / D;
+  const N = numFeatures(D);
+  const G = weight_GN.length / N;
+  const feature_N = new Float64Array(N);
   for (let s = first; s < S; s++) {
-    for (let d = 0; d < D; d++) key_D[d] = key_SD[s * D + d];
-    let logit = 0;
-    for (let i = 0; i < D; i++) {
-      let sum = mean_D[i] * linear;
-      const row = i * D;
-      for (let j = i; j < D; j++) sum += upper_DD[row + j] * key_D[j];
-      logit += sum * key_D[i];
+    const base = s * D;
+    for (let i = 0, n = 0; i < D; i++) {
+      const x = key_SD[base + i];
+      for (let j = i; j < D; j++) feature_N[n++] = x * key_SD[base + j];
+      feature_N[N - D + i] = x;
     }
-    out_S[s] = logit;
-    if (logit > max) max = logit;
+    for (let g = 0; g < G; g++) out_GS[g * S + s] = dot(weight_GN, g * N, feature_N, 0, N);
   }
+}
+
+/** `score_S += share · softmax(logit_S)`, positions from `first` on. */
+function addSoftmax(logit_S: Float64Array, first: number, share: number, score_S: Float32Array): void {
+  const S = logit_S.length;
+  let max = Number.NEGATIVE_INFINITY;
+  for (let s = first; s < S; s++) if (logit_S[s] > max) max = logit_S[s];
   let total = 0;
-  for (let s = first; s < S; s++) total += out_S[s] = Math.exp(out_S[s] - max);
-  for (let s = first; s < S; s++) out_S[s] /= total;
+  for (let s = first; s < S; s++) total += Math.exp(logit_S[s] - max);
+  for (let s = first; s < S; s++) score_S[s] += (share * Math.exp(logit_S[s] - max)) / total;
 }

@@ -18,6 +18,7 @@
  * @module
  */
 import { z } from "zod";
+import { dot } from "../dot.ts";
 import type { ScorerFactory, ScorerLayer } from "../types.ts";
 import { pool } from "./pooling.ts";
 import { favourWindow, windowLayer } from "./window-attention.ts";
@@ -105,19 +106,12 @@ export function redundancyOf(key_SD: Float32Array, D: number): Float64Array {
   }
   const mean_S = new Float64Array(S);
   for (let s = 0; s < S; s++) {
-    let all = 0;
-    let self = 0;
-    for (let d = 0; d < D; d++) {
-      all += unit_SD[s * D + d] * sum_D[d];
-      self += unit_SD[s * D + d] * unit_SD[s * D + d];
-    }
-    mean_S[s] = (all - self) / S;
+    mean_S[s] = (dot(unit_SD, s * D, sum_D, 0, D) - dot(unit_SD, s * D, unit_SD, s * D, D)) / S;
   }
   for (let i = 0; i < S; i++) {
     for (let j = S - 1; j >= 0; j--) {
       if (j === i) continue;
-      let cosine = 0;
-      for (let d = 0; d < D; d++) cosine += unit_SD[i * D + d] * unit_SD[j * D + d];
+      const cosine = dot(unit_SD, i * D, unit_SD, j * D, D);
       if (cosine <= SIMILAR) continue;
       mean_S[j] -= cosine / S;
       break;
