@@ -36,6 +36,39 @@ const ORACLES: Record<string, ElementOf> = {
     const q = sub % 2 === 0 ? byte % 16 : Math.floor(byte / 16);
     return f16At(block, 0) * scale * q - f16At(block, 2) * min;
   },
+  q5_k: (block, i) => {
+    const sub = Math.floor(i / 32);
+    const packed = (s: number): number => block.getUint8(4 + s);
+    const scale = sub < 4 ? packed(sub) % 64 : (packed(sub + 4) % 16) + 16 * Math.floor(packed(sub - 4) / 64);
+    const min = sub < 4 ? packed(sub + 4) % 64 : Math.floor(packed(sub + 4) / 16) + 16 * Math.floor(packed(sub) / 64);
+    const byte = block.getUint8(48 + 32 * Math.floor(sub / 2) + (i % 32));
+    const nibble = sub % 2 === 0 ? byte % 16 : Math.floor(byte / 16);
+    const fifth = Math.floor(block.getUint8(16 + (i % 32)) / 2 ** sub) % 2;
+    return f16At(block, 0) * scale * (nibble + 16 * fifth) - f16At(block, 2) * min;
+  },
+  q3_k: (block, i) => {
+    const sub = Math.floor(i / 16);
+    // the ggml reference unpacks the sixteen 6-bit scales as four words of four bytes
+    const lowByte = block.getUint8(96 + (sub % 8));
+    const low = sub < 8 ? lowByte % 16 : Math.floor(lowByte / 16);
+    const high = Math.floor(block.getUint8(104 + (sub % 4)) / 4 ** Math.floor(sub / 4)) % 4;
+    const half = Math.floor(i / 128);
+    const run = Math.floor((i % 128) / 32);
+    const pair = Math.floor(block.getUint8(32 + 32 * half + (i % 32)) / 4 ** run) % 4;
+    const third = bitAt(block, i % 32, 4 * half + run);
+    return f16At(block, 108) * (low + 16 * high - 32) * (third === 1 ? pair : pair - 4);
+  },
+  q2_k: (block, i) => {
+    const packed = block.getUint8(Math.floor(i / 16));
+    const half = Math.floor(i / 128);
+    const run = Math.floor((i % 128) / 32);
+    const q = Math.floor(block.getUint8(16 + 32 * half + (i % 32)) / 4 ** run) % 4;
+    return f16At(block, 80) * (packed % 16) * q - f16At(block, 82) * Math.floor(packed / 16);
+  },
+  iq4_nl: (block, i) => {
+    const levels = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+    return f16At(block, 0) * (levels[nibbleAt(block, 2, i)] as number);
+  },
   q6_k: (block, i) => {
     const half = Math.floor(i / 128);
     const run = Math.floor((i % 128) / 32);
@@ -47,7 +80,18 @@ const ORACLES: Record<string, ElementOf> = {
 };
 
 /** Where each layout keeps f16 scales; random bits there may be NaN, which no file has. */
-const SCALES_AT: Record<string, readonly number[]> = { q8_0: [0], q4_0: [0], q4_1: [0, 2], q5_0: [0], q4_k: [0, 2], q6_k: [208] };
+const SCALES_AT: Record<string, readonly number[]> = {
+  q8_0: [0],
+  q4_0: [0],
+  q4_1: [0, 2],
+  q5_0: [0],
+  q4_k: [0, 2],
+  q5_k: [0, 2],
+  q3_k: [108],
+  q2_k: [80, 82],
+  iq4_nl: [0],
+  q6_k: [208],
+};
 
 describe.each([...BLOCK_LAYOUTS])("dequantise() of %s", (type, layout) => {
   const element = ORACLES[type] as ElementOf;
@@ -112,6 +156,6 @@ describe("dequantise()", () => {
   });
 
   test("refuses a type without a decoder, naming those there are", () => {
-    expect(() => dequantise("q3_k", new Uint8Array(110))).toThrow(/"q3_k": supported are .*q6_k/);
+    expect(() => dequantise("iq3_s", new Uint8Array(110))).toThrow(/"iq3_s": supported are .*q6_k/);
   });
 });

@@ -7,7 +7,7 @@ function levels(d: number, m: number): { got: number[]; exact: number[] } {
   const { scale, zeroPoint, stored } = fitAffineBlock(d, m);
   expect(Number.isInteger(zeroPoint) && zeroPoint >= 0 && zeroPoint <= 255).toBe(true);
   return {
-    got: Array.from(stored, (value) => scale * (value - zeroPoint)),
+    got: Array.from(stored.subarray(0, 16), (value) => scale * (value - zeroPoint)),
     exact: Array.from({ length: 16 }, (_, q) => d * q + m),
   };
 }
@@ -47,5 +47,18 @@ describe("fitAffineBlock()", () => {
   test("stores a constant block exactly", () => {
     const { got } = levels(0, -0.75);
     for (const value of got) expect(value).toBeCloseTo(-0.75, 12);
+  });
+
+  test.each([4, 32])("reaches every one of %i levels within half a step of the grid", (count) => {
+    fc.assert(
+      fc.property(fc.double({ min: -1, max: 1, noNaN: true }), fc.double({ min: -2, max: 0, noNaN: true }), (d, m) => {
+        const { scale, zeroPoint, stored } = fitAffineBlock(d, m, count);
+        const exact = Array.from({ length: count }, (_, q) => d * q + m);
+        const largest = Math.max(...exact.map(Math.abs));
+        for (const [q, value] of exact.entries()) {
+          expect(Math.abs(scale * ((stored[q] as number) - zeroPoint) - value)).toBeLessThan(largest / 127 + 1e-12);
+        }
+      }),
+    );
   });
 });

@@ -12,6 +12,16 @@ const SCALES: Record<string, readonly { readonly at: number; readonly min: numbe
   q5_0: [{ at: 0, min: -1, max: 1 }],
   q4_0: [{ at: 0, min: -1, max: 1 }],
   q6_k: [{ at: 208, min: -0.01, max: 0.01 }],
+  q3_k: [{ at: 108, min: -0.01, max: 0.01 }],
+  iq4_nl: [{ at: 0, min: -0.01, max: 0.01 }],
+  q5_k: [
+    { at: 0, min: 0, max: 0.01 },
+    { at: 2, min: 0, max: 0.1 },
+  ],
+  q2_k: [
+    { at: 80, min: 0, max: 0.05 },
+    { at: 82, min: 0, max: 0.1 },
+  ],
   q4_1: [
     { at: 0, min: 0, max: 0.1 },
     { at: 2, min: -1.5, max: 0.1 },
@@ -56,11 +66,11 @@ describe("toMatMulNBits()", () => {
     }
   });
 
-  test.each(["q4_1", "q4_k"])("keeps %s within 1/127 of a block's largest weight", (type) => {
+  test.each(["q4_1", "q4_k", "q5_k", "q2_k"])("keeps %s within 1/127 of a block's largest weight", (type) => {
     for (let seed = 1; seed <= 20; seed++) {
       const bytes = randomTensor(type, seed);
       const weight = toMatMulNBits(type, bytes, K, N);
-      expect(weight.zeroPoint).toHaveLength((K / 32) * N);
+      expect(weight.zeroPoint).toHaveLength((K / weight.blockSize) * N);
       expect(worstError(dequantise(type, bytes), fromMatMulNBits(weight))).toBeLessThan(1 / 127);
     }
   });
@@ -101,6 +111,6 @@ describe("toMatMulNBits()", () => {
     expect(() => toMatMulNBits("q8_0", new Uint8Array(34), 32, 2)).toThrow(/needs 68 bytes, found 34/);
     expect(() => toMatMulNBits("q4_k", new Uint8Array(144), 128, 2)).toThrow(/not a multiple of 256/);
     expect(() => toMatMulNBits("f32", new Uint8Array(64), 16, 1)).toThrow(/not a multiple of 32/);
-    expect(() => toMatMulNBits("q3_k", new Uint8Array(110), 256, 1)).toThrow(/"q3_k"/);
+    expect(() => toMatMulNBits("iq3_s", new Uint8Array(110), 256, 1)).toThrow(/"iq3_s"/);
   });
 });

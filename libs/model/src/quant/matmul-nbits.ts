@@ -8,8 +8,11 @@
  * | q8_0 | 8 bit, block 32, scale d, q + 128 | nothing |
  * | q5_0 | 8 bit, block 32, scale d, (q − 16) + 128 | nothing |
  * | q6_k | 8 bit, block 16, scale d·sc, (q − 32) + 128 | nothing |
+ * | q3_k | 8 bit, block 16, scale d·sc, (q − 4) + 128 | nothing |
+ * | iq4_nl | 8 bit, block 32, scale d, level + 128 | nothing |
  * | q4_0 | 4 bit, block 32, scale d, zero point 8 | nothing |
- * | q4_1, q4_k | 8 bit, block 32, own zero point (affine-block.ts) | see there |
+ * | q4_1, q4_k, q5_k | 8 bit, block 32, own zero point (affine-block.ts) | see there |
+ * | q2_k | 8 bit, block 16, own zero point | see there |
  * | f32, f16, bf16 | 8 bit, block 32, symmetric | up to 1/254 of the block's largest magnitude |
  *
  * GGML pairs element j (low nibble) with j + 16 (high nibble); MatMulNBits pairs 2i with 2i + 1.
@@ -17,8 +20,12 @@
  * @module
  */
 import { KvaultError, numberFromF16 } from "@kvault/core";
+import { IQ4_NL_LEVELS } from "../dequant/iq4-nl.ts";
 import { f16BitsAt } from "../dequant/layout.ts";
+import { q2kValue } from "../dequant/q2-k.ts";
+import { q3kScale, q3kValue } from "../dequant/q3-k.ts";
 import { q4kMin, q4kScale } from "../dequant/q4-k.ts";
+import { q5kValue } from "../dequant/q5-k.ts";
 import { q6kValue } from "../dequant/q6-k.ts";
 import { blockLayout, dequantise } from "../dequant/registry.ts";
 import { fitAffineBlock } from "./affine-block.ts";
@@ -67,13 +74,17 @@ const MAPPINGS: ReadonlyMap<string, Mapping> = new Map<string, Mapping>([
   ["q4_0", { bits: 4, blockSize: 32, symmetric: true, convert: convertQ4_0 }],
   ["q4_1", { bits: 8, blockSize: 32, symmetric: false, convert: convertQ4_1 }],
   ["q4_k", { bits: 8, blockSize: 32, symmetric: false, convert: convertQ4K }],
+  ["q5_k", { bits: 8, blockSize: 32, symmetric: false, convert: convertQ5K }],
+  ["q3_k", { bits: 8, blockSize: 16, symmetric: true, convert: convertQ3K }],
+  ["q2_k", { bits: 8, blockSize: 16, symmetric: false, convert: convertQ2K }],
+  ["iq4_nl", { bits: 8, blockSize: 32, symmetric: true, convert: convertIq4Nl }],
   ["f32", { bits: 8, blockSize: 32, symmetric: true, convert: convertFloat("f32") }],
   ["f16", { bits: 8, blockSize: 32, symmetric: true, convert: convertFloat("f16") }],
   ["bf16", { bits: 8, blockSize: 32, symmetric: true, convert: convertFloat("bf16") }],
 ]);
 
 /** Types whose MatMulNBits form equals {@link dequantise} bit for bit. */
-export const LOSSLESS_TYPES: ReadonlySet<string> = new Set(["q8_0", "q5_0", "q6_k", "q4_0"]);
+export const LOSSLESS_TYPES: ReadonlySet<string> = new Set(["q8_0", "q5_0", "q6_k", "q4_0", "q3_k", "iq4_nl"]);
 
 /** The form that matrices of GGML type `type` take. MODEL_UNSUPPORTED for a type without a mapping. */
 export function matMulNBitsForm(type: string): MatMulNBitsForm {
@@ -200,6 +211,61 @@ function convertQ4K(bytes: Uint8Array, numBlocks: number, { quant, scale, zeroPo
       const from = at + 16 + 32 * (s >> 1);
       const to = 256 * b + 32 * s;
       for (let j = 0; j < 32; j++) quant[to + j] = fit.stored[((bytes[from + j] as number) >> shift) & 15] as number;
+    }
+  }
+}
+
+function convertQ5K(bytes: Uint8Array, numBlocks: number, { quant, scale, zeroPoint }: Operands): void {
+  for (let b = 0; b < numBlocks; b++) {
+    const at = 176 * b;
+    const d = numberFromF16(f16BitsAt(bytes, at));
+    const dmin = numberFromF16(f16BitsAt(bytes, at + 2));
+    for (let s = 0; s < 8; s++) {
+      const fit = fitAffineBlock(d * q4kScale(bytes, at + 4, s), -dmin * q4kMin(bytes, at + 4, s), 32);
+      scale[8 * b + s] = fit.scale;
+      zeroPoint[8 * b + s] = fit.zeroPoint;
+      for (let j = 0; j < 32; j++) quant[256 * b + 32 * s + j] = fit.stored[q5kValue(bytes, at, s, j)] as number;
+    }
+  }
+}
+
+function convertQ3K(bytes: Uint8Array, numBlocks: number, { quant, scale }: Operands): void {
+  for (let b = 0; b < numBlocks; b++) {
+    const at = 110 * b;
+    const d = numberFromF16(f16BitsAt(bytes, at + 108));
+    for (let s = 0; s < 16; s++) scale[16 * b + s] = d * q3kScale(bytes, at, s);
+    for (let h = 0; h < 2; h++) {
+      for (let r = 0; r < 4; r++) {
+        const to = 256 * b + 128 * h + 32 * r;
+        for (let j = 0; j < 32; j++) quant[to + j] = q3kValue(bytes, at, h, r, j) + 128;
+      }
+    }
+  }
+}
+
+function convertQ2K(bytes: Uint8Array, numBlocks: number, { quant, scale, zeroPoint }: Operands): void {
+  for (let b = 0; b < numBlocks; b++) {
+    const at = 84 * b;
+    const d = numberFromF16(f16BitsAt(bytes, at + 80));
+    const dmin = numberFromF16(f16BitsAt(bytes, at + 82));
+    for (let s = 0; s < 16; s++) {
+      const packed = bytes[at + s] as number;
+      const fit = fitAffineBlock(d * (packed & 15), -dmin * (packed >> 4), 4);
+      scale[16 * b + s] = fit.scale;
+      zeroPoint[16 * b + s] = fit.zeroPoint;
+      for (let j = 0; j < 16; j++) quant[256 * b + 16 * s + j] = fit.stored[q2kValue(bytes, at, s, j)] as number;
+    }
+  }
+}
+
+function convertIq4Nl(bytes: Uint8Array, numBlocks: number, { quant, scale }: Operands): void {
+  for (let b = 0; b < numBlocks; b++) {
+    const at = 18 * b;
+    scale[b] = numberFromF16(f16BitsAt(bytes, at));
+    for (let j = 0; j < 16; j++) {
+      const pair = bytes[at + 2 + j] as number;
+      quant[32 * b + j] = (IQ4_NL_LEVELS[pair & 15] as number) + 128;
+      quant[32 * b + j + 16] = (IQ4_NL_LEVELS[pair >> 4] as number) + 128;
     }
   }
 }

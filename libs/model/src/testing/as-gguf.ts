@@ -12,7 +12,7 @@ import { encodeGguf, type GgufTensorData, type GgufValue } from "./encode-gguf.t
 export async function asGguf(source: WeightSource, headDim: number): Promise<Uint8Array> {
   const { metadata } = source;
   const values: Record<string, GgufValue> = {};
-  for (const key of metadata.keys()) values[key] = valueOf(source, key);
+  for (const key of metadata.keys()) values[key] = metadataValue(source, key);
   const isLlama = metadata.string("general.architecture") === "llama";
   const tensors: Record<string, GgufTensorData> = {};
   for (const [name, { type, shape }] of source.tensors) {
@@ -41,7 +41,7 @@ function interleave(bytes: Uint8Array, numRows: number, headDim: number): Uint8A
   return out;
 }
 
-function valueOf({ metadata }: WeightSource, key: string): GgufValue {
+function metadataValue({ metadata }: WeightSource, key: string): GgufValue {
   const read: readonly (() => GgufValue)[] = [
     () => metadata.string(key),
     () => metadata.boolean(key),
