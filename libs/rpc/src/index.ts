@@ -34,7 +34,9 @@ export {
 export { AccessRegistry } from "./auth/access-registry.ts";
 export type { Refusal, ServerAuthentication } from "./auth/authentication.ts";
 export { ANONYMOUS, DEFAULT_TENANT, isTenantId, type Principal, ROLES, type Role } from "./auth/principal.ts";
-export { openSecurity, type SecuritySettings, type ServerSecurity } from "./auth/server-security.ts";
+export { openSecurity, type SecuritySettings, type ServerSecurity, securitySettings, tlsFiles } from "./auth/server-security.ts";
+export { watchTokenFile } from "./auth/token-file.ts";
+export type { WatchedFile } from "./auth/watched-file.ts";
 export {
   type Interceptor,
   implement,

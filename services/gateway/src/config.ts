@@ -5,6 +5,7 @@
  * @module
  */
 import { KvaultError, unknownVariables } from "@kvault/core";
+import { type SecuritySettings, securitySettings, type TlsFiles, tlsFiles } from "@kvault/rpc";
 import { z } from "zod";
 
 const addresses = z
@@ -20,6 +21,28 @@ const schema = z.object({
   KVAULT_GATEWAY_ADDRESS: z.string().min(1).default("127.0.0.1:7717"),
   /** Where records live, e.g. `file:/var/lib/kvault`. The workers' must be the same. */
   KVAULT_STORE_URL: z.string("not set").min(1),
+  /** Ask callers for tokens: `on`, `off`, or `auto`: with an access file, and wherever others can reach the address. */
+  KVAULT_AUTH: z.enum(["auto", "on", "off"]).default("auto"),
+  /** Access file: tenants and hashes of their tokens; see `kvault token`. Read again when it changes. */
+  KVAULT_TOKENS_FILE: z.string().min(1).optional(),
+  /** Certificate shown to callers, PEM file. Read again when it changes, with its key. */
+  KVAULT_TLS_CERT_FILE: z.string().min(1).optional(),
+  /** Key of the certificate, PEM file. */
+  KVAULT_TLS_KEY_FILE: z.string().min(1).optional(),
+  /** Authorities whose callers alone are let in (mutual TLS), PEM file. */
+  KVAULT_TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
+  /** `true`: speak without TLS on addresses that others can reach. For networks that encrypt by themselves. */
+  KVAULT_ALLOW_PLAINTEXT: z.enum(["true", "false"]).default("false"),
+  /** Where every call leaves a line: who, what, on which context, with which outcome. Only ever appended to. */
+  KVAULT_AUDIT_FILE: z.string().min(1).optional(),
+  /** File with the token of role `service` that workers are shown. */
+  KVAULT_SERVICE_TOKEN_FILE: z.string().min(1).optional(),
+  /** Authorities that workers' certificates are checked against, PEM file: workers are then spoken to over TLS. */
+  KVAULT_WORKER_CA_FILE: z.string().min(1).optional(),
+  /** Certificate shown to workers (mutual TLS), PEM file. */
+  KVAULT_WORKER_CERT_FILE: z.string().min(1).optional(),
+  /** Key of the certificate shown to workers, PEM file. */
+  KVAULT_WORKER_KEY_FILE: z.string().min(1).optional(),
   /** Folder of model files. The gateway only looks whether they are there. */
   KVAULT_CACHE_DIR: z.string("not set").min(1),
   /** Queue of builds: `local:`, or `redis://host:port/database` for prefill workers that take builds themselves. */
@@ -52,6 +75,10 @@ export interface GatewayConfig {
   readonly address: string;
   readonly storeUrl: string;
   readonly cacheDir: string;
+  readonly security: SecuritySettings;
+  readonly auditFile?: string;
+  readonly serviceTokenFile?: string;
+  readonly workerTls?: TlsFiles;
   readonly queueUrl: string;
   readonly catalogueUrl: string;
   readonly registryUrl: string;
@@ -82,6 +109,12 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     address: data.KVAULT_GATEWAY_ADDRESS,
     storeUrl: data.KVAULT_STORE_URL,
     cacheDir: data.KVAULT_CACHE_DIR,
+    security: securitySettings(data),
+    ...(data.KVAULT_AUDIT_FILE === undefined ? {} : { auditFile: data.KVAULT_AUDIT_FILE }),
+    ...(data.KVAULT_SERVICE_TOKEN_FILE === undefined ? {} : { serviceTokenFile: data.KVAULT_SERVICE_TOKEN_FILE }),
+    ...(data.KVAULT_WORKER_CA_FILE === undefined
+      ? {}
+      : { workerTls: tlsFiles(data.KVAULT_WORKER_CERT_FILE, data.KVAULT_WORKER_KEY_FILE, data.KVAULT_WORKER_CA_FILE) }),
     queueUrl: data.KVAULT_QUEUE_URL,
     catalogueUrl: data.KVAULT_CATALOGUE_URL,
     registryUrl: data.KVAULT_REGISTRY_URL,

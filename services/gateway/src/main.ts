@@ -3,14 +3,23 @@
  *
  * @module
  */
+import { watchTokenFile } from "@kvault/rpc";
 import { createLogger } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
 import { startGateway } from "./start-gateway.ts";
+import type { WorkerAccess } from "./workers/worker-link.ts";
 
 async function main(): Promise<void> {
-  const { address, storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, ...rest } = readConfig(process.env);
+  const config = readConfig(process.env);
+  const { storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, serviceTokenFile, workerTls, ...rest } = config;
   const log = createLogger({ service: "gateway", level: logLevel });
-  const gateway = await startGateway({ ...rest, address, store: storeUrl, models: cacheDir, log });
+  const token = serviceTokenFile === undefined ? undefined : watchTokenFile(serviceTokenFile);
+  const workerAccess: WorkerAccess = {
+    allowPlaintext: rest.security.allowPlaintext ?? false,
+    ...(token === undefined ? {} : { token: () => token.value }),
+    ...(workerTls === undefined ? {} : { tls: workerTls }),
+  };
+  const gateway = await startGateway({ ...rest, store: storeUrl, models: cacheDir, workerAccess, log });
 
   const stop = (signal: NodeJS.Signals): void => {
     log.info({ signal }, "gateway stopping");

@@ -8,17 +8,37 @@ import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
 import { type BlobStore, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import { openQueue, type QueueOptions } from "@kvault/queue";
-import { type CloseOptions, type JsonValue, type RpcLogger, type RunningServer, requestLog, startServer } from "@kvault/rpc";
+import {
+  type CloseOptions,
+  fieldLimits,
+  fieldsWithoutLimit,
+  type JsonValue,
+  openSecurity,
+  type Quotas,
+  type RpcLogger,
+  type RunningServer,
+  requestLog,
+  type SecuritySettings,
+  startServer,
+} from "@kvault/rpc";
 import { Admission } from "./admission/admission.ts";
+import { auditInterceptor, reasonOf } from "./audit/audit-interceptor.ts";
+import { openAuditLog } from "./audit/audit-log.ts";
 import { Builder } from "./builds/builder.ts";
 import type { ContextCatalogue } from "./catalogue/context-catalogue.ts";
 import { fillFromStore } from "./catalogue/from-manifest.ts";
 import { openCatalogue } from "./catalogue/open-catalogue.ts";
 import { Remover } from "./catalogue/remover.ts";
+import { quotaInterceptor } from "./quota/quota-interceptor.ts";
+import { StorageQuota } from "./quota/storage-quota.ts";
+import { TenantRates } from "./quota/tenant-rates.ts";
 import { gatewayServices } from "./rpc/services.ts";
+import { TenantRemover } from "./tenants/tenant-remover.ts";
+import { FIELD_LIMITS } from "./validation/field-limits.ts";
 import { DecodePool } from "./workers/decode-pool.ts";
 import { Discovery } from "./workers/discovery.ts";
 import { PrefillPool } from "./workers/prefill-pool.ts";
+import type { WorkerAccess } from "./workers/worker-link.ts";
 
 export interface GatewayOptions {
   /** `host:port` (port 0: a free one) or `unix:/path`. */
@@ -47,8 +67,12 @@ export interface GatewayOptions {
   /** How often expired contexts are looked for; 60 s. */
   readonly sweepIntervalMs?: number;
   readonly maxConnectionAgeMs?: number;
-  /** Secret in the digests of a tenant's contexts; none when absent. */
-  readonly saltOf?: (tenant: string) => string;
+  /** What callers have to show: see docs/security.md. On a loopback address or a unix socket nothing, when absent. */
+  readonly security?: SecuritySettings;
+  /** What this gateway shows to workers. */
+  readonly workerAccess?: WorkerAccess;
+  /** Where every call leaves a line; nowhere when absent. */
+  readonly auditFile?: string;
 }
 
 export interface RunningGateway {
@@ -72,7 +96,26 @@ const ADOPT_INTERVAL_MS = 5_000;
 
 /** Starts the gateway; resolves when it takes calls. Workers that are not up are waited for when they are needed. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { log, saltOf = () => "" } = options;
+  const { log } = options;
+  const audit = options.auditFile === undefined ? undefined : await openAuditLog(options.auditFile, log);
+  const security = openSecurity(options.security ?? {}, {
+    address: options.address,
+    roles: ["tenant"],
+    log,
+    onRefused: ({ path, error }) =>
+      audit?.write({
+        requestId: "",
+        tenant: "",
+        tokenId: "",
+        rpc: path,
+        resource: "",
+        outcome: error.code,
+        reason: reasonOf(error),
+      }),
+  });
+  const { access } = security;
+  const saltOf = (tenant: string): string => access?.saltOf(tenant) ?? "";
+  const quotasOf = (tenant: string): Quotas => access?.quotasOf(tenant) ?? {};
   const models = typeof options.models === "string" ? await openHub({ cacheDir: options.models }) : options.models;
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
   const queue = openQueue<QueuedBuild, JsonValue, JsonValue>(options.queueUrl, options.queue);
@@ -80,8 +123,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const registryUrl = options.registryUrl ?? "memory:";
   const leases = openLeases(registryUrl);
   const registry = openRegistry(registryUrl);
-  const prefill = new PrefillPool(options.prefillWorkers);
-  const decode = new DecodePool(options.decodeWorkers);
+  const prefill = new PrefillPool(options.prefillWorkers, options.workerAccess);
+  const decode = new DecodePool(options.decodeWorkers, options.workerAccess);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
   const builder = new Builder({ catalogue, queue, store, leases, prefill, decode, log, maxQueuedBytes, saltOf });
   const remover = new Remover({ catalogue, queue, decode, store, leases, log });
@@ -93,10 +136,18 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     pools: { prefill, decode },
     onError: (error) => log.warn({ err: error }, "registry of workers does not answer"),
   });
+  const tenantRemover = new TenantRemover({
+    catalogue,
+    remover,
+    store,
+    log,
+    deletedTenants: () => access?.deletedTenants() ?? [],
+  });
   const sweep = async (): Promise<void> => {
     // Lost with its Redis: the store knows what there is.
     await fillCatalogue(catalogue, store, log);
     await remover.sweep(Date.now());
+    await tenantRemover.look();
   };
   const chores = [
     every(options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS, sweep, (error) => log.warn({ err: error }, "sweep not done")),
@@ -117,16 +168,29 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     decode.close();
     await Promise.all([catalogue.close(), leases.close(), registry.close()]);
     if (typeof options.store === "string") await store.close();
+    security.close();
+    await audit?.close();
   };
 
   const start = async (): Promise<{ readonly server: RunningServer; readonly contexts: number | undefined }> => {
     await queue.ready();
     const contexts = await fillCatalogue(catalogue, store, log);
     await discovery.look();
+    const quota = new StorageQuota(quotasOf);
+    const shared = { catalogue, queue, builder, remover, decode, admission, quota, store, models, defaultSpec, saltOf };
+    const services = gatewayServices(shared);
+    const unlimited = fieldsWithoutLimit(services, FIELD_LIMITS);
+    if (unlimited.length > 0) throw new TypeError(`Cannot serve fields without a limit: ${unlimited.join(" ")}`);
     const server = await startServer({
       address: options.address,
-      services: gatewayServices({ catalogue, queue, builder, remover, decode, admission, store, models, defaultSpec, saltOf }),
-      interceptors: [requestLog],
+      services,
+      interceptors: [
+        requestLog,
+        ...(audit === undefined ? [] : [auditInterceptor(audit)]),
+        quotaInterceptor(new TenantRates({ quotasOf })),
+        fieldLimits(FIELD_LIMITS),
+      ],
+      ...security.serverOptions,
       log,
       ...(options.maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs: options.maxConnectionAgeMs }),
     });
@@ -137,6 +201,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     throw error;
   });
   builder.start();
+  access?.onChange(() => void tenantRemover.look());
+  void tenantRemover.look();
   // So that the first call finds its workers; those that do not answer are asked again then.
   void Promise.all([prefill.beat(), decode.beat()]);
   log.info({ address: server.address, contexts }, "gateway started");

@@ -25,6 +25,37 @@ export interface SecuritySettings {
   readonly allowPlaintext?: boolean;
 }
 
+/** The `KVAULT_*` variables that every service has. */
+export interface SecurityVariables {
+  readonly KVAULT_AUTH: "auto" | "on" | "off";
+  readonly KVAULT_TOKENS_FILE?: string | undefined;
+  readonly KVAULT_TLS_CERT_FILE?: string | undefined;
+  readonly KVAULT_TLS_KEY_FILE?: string | undefined;
+  readonly KVAULT_TLS_CLIENT_CA_FILE?: string | undefined;
+  readonly KVAULT_ALLOW_PLAINTEXT: "true" | "false";
+}
+
+export function securitySettings(variables: SecurityVariables): SecuritySettings {
+  const { KVAULT_TOKENS_FILE: tokensFile, KVAULT_TLS_CERT_FILE: certFile } = variables;
+  const { KVAULT_TLS_KEY_FILE: keyFile, KVAULT_TLS_CLIENT_CA_FILE: caFile } = variables;
+  const asksForTls = certFile !== undefined || keyFile !== undefined || caFile !== undefined;
+  return {
+    auth: variables.KVAULT_AUTH,
+    allowPlaintext: variables.KVAULT_ALLOW_PLAINTEXT === "true",
+    ...(tokensFile === undefined ? {} : { tokensFile }),
+    ...(asksForTls ? { tls: tlsFiles(certFile, keyFile, caFile) } : {}),
+  };
+}
+
+/** Those that are given. */
+export function tlsFiles(certFile: string | undefined, keyFile: string | undefined, caFile: string | undefined): TlsFiles {
+  return {
+    ...(certFile === undefined ? {} : { certFile }),
+    ...(keyFile === undefined ? {} : { keyFile }),
+    ...(caFile === undefined ? {} : { caFile }),
+  };
+}
+
 export interface ServerSecurity {
   /** Undefined when nobody is asked for a token. */
   readonly access: AccessRegistry | undefined;

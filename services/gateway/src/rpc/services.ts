@@ -16,6 +16,7 @@ import {
 import type { ContextCatalogue } from "../catalogue/context-catalogue.ts";
 import { catalogueOf } from "../catalogue/tenant-catalogue.ts";
 import type { GatewayDeps } from "../deps.ts";
+import type { StorageQuota } from "../quota/storage-quota.ts";
 import { cancelOperation } from "./cancel-operation.ts";
 import { createContext } from "./create-context.ts";
 import { deleteContext } from "./delete-context.ts";
@@ -33,6 +34,7 @@ import { watchContext } from "./watch-context.ts";
 /** What all calls share; handlers see it through their caller's tenant. */
 export interface SharedDeps extends Omit<GatewayDeps, "catalogue" | "owner"> {
   readonly catalogue: ContextCatalogue;
+  readonly quota: StorageQuota;
   /** Secret in the digests of a tenant's contexts. */
   saltOf(tenant: string): string;
 }
@@ -40,7 +42,7 @@ export interface SharedDeps extends Omit<GatewayDeps, "catalogue" | "owner"> {
 export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
   const depsOf = ({ principal: { tenant } }: ServerCall): GatewayDeps => ({
     ...shared,
-    catalogue: catalogueOf(shared.catalogue, tenant),
+    catalogue: shared.quota.guard(catalogueOf(shared.catalogue, tenant), tenant),
     owner: { tenant, salt: shared.saltOf(tenant) },
   });
   const scoped =

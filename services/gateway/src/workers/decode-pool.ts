@@ -22,7 +22,7 @@ import { overloaded, shareOf } from "../admission/admission.ts";
 import { type Candidate, chooseWorker } from "../routing/choose-worker.ts";
 import { type WorkerSample, WorkerView } from "../routing/worker-view.ts";
 import { Transcript } from "./transcript.ts";
-import { type WorkerLink, WorkerSet } from "./worker-link.ts";
+import { type WorkerAccess, type WorkerLink, WorkerSet } from "./worker-link.ts";
 
 /** Tries of one query after the first, before its first token. */
 const MAX_RETRIES = 2;
@@ -70,8 +70,9 @@ export class DecodePool {
   /** Loads ahead of a question, by context. */
   readonly #warming = new Map<string, AbortController>();
 
-  constructor(addresses: readonly string[]) {
+  constructor(addresses: readonly string[], access?: WorkerAccess) {
     this.#workers = new WorkerSet(addresses, {
+      access,
       beatIntervalMs: BEAT_INTERVAL_MS,
       onBeat: (link) => {
         const view = this.#viewOf(link);

@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
 import type { BuildRequestSchema, CompressionReport, MessageInitShape, Progress } from "@kvault/rpc";
-import { type WorkerLink, WorkerSet } from "./worker-link.ts";
+import { type WorkerAccess, type WorkerLink, WorkerSet } from "./worker-link.ts";
 
 /** How long a build waits for a worker before its attempt fails. */
 const WORKER_WAIT_MS = 60_000;
@@ -23,8 +23,8 @@ export class PrefillPool {
   readonly #workers: WorkerSet;
   readonly #busy = new Set<WorkerLink>();
 
-  constructor(addresses: readonly string[]) {
-    this.#workers = new WorkerSet(addresses);
+  constructor(addresses: readonly string[], access?: WorkerAccess) {
+    this.#workers = new WorkerSet(addresses, { access });
   }
 
   /** Builds that may run at the same time. */

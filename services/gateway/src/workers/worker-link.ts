@@ -10,6 +10,7 @@
 import { isKvaultError } from "@kvault/core";
 import {
   type Channel,
+  type ChannelOptions,
   type Client,
   createClient,
   INTERNAL_MESSAGE_BYTES,
@@ -26,6 +27,9 @@ const BEAT_TIMEOUT_MS = 3_000;
 /** Told when a beat is sent; what it returns is told the answer. */
 export type OnBeat = (link: WorkerLink) => (status: StatusResponse) => void;
 
+/** What workers are shown: a token of role `service`, a certificate. */
+export type WorkerAccess = Pick<ChannelOptions, "tls" | "token" | "allowPlaintext">;
+
 export class WorkerLink {
   readonly address: string;
   readonly client: Client<typeof Workers>;
@@ -35,10 +39,10 @@ export class WorkerLink {
   #leaseEndMs = 0;
   #beating: Promise<void> | undefined;
 
-  constructor(address: string, onBeat?: OnBeat) {
+  constructor(address: string, onBeat?: OnBeat, access: WorkerAccess = {}) {
     this.address = address;
     this.#onBeat = onBeat;
-    this.#channel = openChannel(address, { keepaliveWithoutCalls: true, maxMessageBytes: INTERNAL_MESSAGE_BYTES });
+    this.#channel = openChannel(address, { ...access, keepaliveWithoutCalls: true, maxMessageBytes: INTERNAL_MESSAGE_BYTES });
     this.client = createClient(Workers, this.#channel);
   }
 
@@ -82,16 +86,25 @@ export class WorkerLink {
 /** Answers of a worker that signed off go on over its channel for at most this long. */
 const LEAVING_MS = 600_000;
 
+export interface WorkerSetOptions {
+  /** 5 s. */
+  readonly beatIntervalMs?: number;
+  readonly onBeat?: OnBeat;
+  readonly access?: WorkerAccess | undefined;
+}
+
 /** The workers of one kind, beaten regularly. */
 export class WorkerSet {
   readonly #links = new Map<string, WorkerLink>();
   readonly #leaving = new Map<WorkerLink, NodeJS.Timeout>();
   readonly #onBeat: OnBeat | undefined;
+  readonly #access: WorkerAccess | undefined;
   readonly #timer: NodeJS.Timeout;
 
-  constructor(addresses: readonly string[], options: { readonly beatIntervalMs?: number; readonly onBeat?: OnBeat } = {}) {
+  constructor(addresses: readonly string[], options: WorkerSetOptions = {}) {
     this.#onBeat = options.onBeat;
-    for (const address of new Set(addresses)) this.#links.set(address, new WorkerLink(address, options.onBeat));
+    this.#access = options.access;
+    for (const address of new Set(addresses)) this.#links.set(address, new WorkerLink(address, options.onBeat, options.access));
     this.#timer = setInterval(() => void this.beat(), options.beatIntervalMs ?? BEAT_INTERVAL_MS);
     this.#timer.unref();
   }
@@ -106,7 +119,7 @@ export class WorkerSet {
     for (const [address, link] of this.#links) if (!wanted.has(address)) this.#drop(link);
     const fresh = [...wanted]
       .filter((address) => !this.#links.has(address))
-      .map((address) => new WorkerLink(address, this.#onBeat));
+      .map((address) => new WorkerLink(address, this.#onBeat, this.#access));
     for (const link of fresh) this.#links.set(link.address, link);
     await Promise.all(fresh.map((link) => link.beat()));
   }
