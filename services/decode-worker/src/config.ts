@@ -23,6 +23,10 @@ const schema = z.object({
   KVAULT_THREADS: wholeNumber(1).default(availableParallelism()),
   /** Activations inside matrix products: `int8`, or `f32` (slower, for accuracy studies). */
   KVAULT_ACTIVATIONS: z.enum(["int8", "f32"]).default("int8"),
+  /** Where this worker registers and leases are kept: `memory:` (gateways name it themselves), or `redis://host:port/database`. */
+  KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** Where gateways reach this worker, when it is not as it listens. */
+  KVAULT_ADVERTISE_ADDRESS: z.string().min(1).optional(),
   /** Memory for resident contexts; the least recently used one goes when it is full. */
   KVAULT_RESIDENT_BYTES: wholeNumber(1).default(2 * 2 ** 30),
   /** Queries answered at the same time; more are told to try again. */
@@ -40,6 +44,8 @@ export interface DecodeWorkerConfig {
   readonly offline: boolean;
   readonly numThreads: number;
   readonly activations: "int8" | "f32";
+  readonly registryUrl: string;
+  readonly advertiseAddress?: string;
   readonly residentBytes: number;
   readonly maxQueries: number;
   readonly drainMs: number;
@@ -64,6 +70,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): D
     offline: data.KVAULT_OFFLINE === "true",
     numThreads: data.KVAULT_THREADS,
     activations: data.KVAULT_ACTIVATIONS,
+    registryUrl: data.KVAULT_REGISTRY_URL,
+    ...(data.KVAULT_ADVERTISE_ADDRESS === undefined ? {} : { advertiseAddress: data.KVAULT_ADVERTISE_ADDRESS }),
     residentBytes: data.KVAULT_RESIDENT_BYTES,
     maxQueries: data.KVAULT_MAX_QUERIES,
     drainMs: data.KVAULT_DRAIN_MS,

@@ -10,8 +10,9 @@ import { type RunningWorker, startDecodeWorker } from "./start-decode-worker.ts"
 async function main(): Promise<void> {
   const { logLevel, drainMs, ...options } = readConfig(process.env);
   const log = createLogger({ service: "decode-worker", level: logLevel });
-  const storeUrl = options.storeUrl.replace(/\/\/[^@/]*@/, "//[redacted]@");
-  log.info({ ...options, storeUrl, drainMs, logLevel }, "decode worker starting");
+  const redacted = (url: string): string => url.replace(/\/\/[^@/]*@/, "//[redacted]@");
+  const urls = { storeUrl: redacted(options.storeUrl), registryUrl: redacted(options.registryUrl) };
+  log.info({ ...options, ...urls, drainMs, logLevel }, "decode worker starting");
   let worker: RunningWorker | undefined;
   let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {

@@ -5,8 +5,10 @@
  * @module
  */
 import { randomUUID } from "node:crypto";
+import { openLeases, openRegistry } from "@kvault/cluster";
 import { INTERNAL_MESSAGE_BYTES, type RpcLogger, requestLog, startServer } from "@kvault/rpc";
 import { type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
+import { leasedReads } from "./leased-reads.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { QuerySlots } from "./query-slots.ts";
 import { workerService } from "./rpc/service.ts";
@@ -17,6 +19,10 @@ export interface DecodeWorkerOptions extends Omit<OpenEngineOptions, "onEvent"> 
   readonly log: RpcLogger;
   /** Queries answered at the same time; 64. */
   readonly maxQueries?: number;
+  /** Where this worker registers and leases are; `memory:`. */
+  readonly registryUrl?: string;
+  /** Where gateways reach this worker; as it listens. */
+  readonly advertiseAddress?: string;
   /** Called once when the engine cannot be kept alive: the worker is of no more use. */
   readonly onEngineFailed?: () => void;
 }
@@ -33,7 +39,10 @@ const DEFAULT_DRAIN_MS = 10_000;
 
 /** Starts engine and server; resolves when queries are taken. */
 export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<RunningWorker> {
-  const { address, log, maxQueries = DEFAULT_MAX_QUERIES, onEngineFailed, ...engineOptions } = options;
+  const { address, log, maxQueries = DEFAULT_MAX_QUERIES, onEngineFailed, ...more } = options;
+  const { registryUrl = "memory:", advertiseAddress, ...engineOptions } = more;
+  const incarnation = randomUUID();
+  const startedMs = Date.now();
   let setServing: (serving: boolean) => void = () => undefined;
   const onEvent = (event: EngineEvent): void => {
     const { type, ...fields } = event;
@@ -46,16 +55,26 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
     }
   };
   const engine = await openEngine({ ...engineOptions, onEvent });
+  const shared: { close(): Promise<void> }[] = [];
   let closing: Promise<void> | undefined;
-  const service = workerService({
-    engine,
-    slots: new QuerySlots(maxQueries),
-    meter: new LoadMeter(),
-    incarnation: randomUUID(),
-    residentLimitBytes: engineOptions.residentBytes,
-    isDraining: () => closing !== undefined,
-  });
+  const release = async (): Promise<void> => {
+    for (const each of shared) await each.close();
+    await engine.close();
+  };
   try {
+    const leases = openLeases(registryUrl);
+    shared.unshift(leases);
+    const registry = openRegistry(registryUrl);
+    shared.unshift(registry);
+    const service = workerService({
+      engine,
+      reads: leasedReads(engine, leases),
+      slots: new QuerySlots(maxQueries),
+      meter: new LoadMeter(),
+      incarnation,
+      residentLimitBytes: engineOptions.residentBytes,
+      isDraining: () => closing !== undefined,
+    });
     const server = await startServer({
       address,
       services: [service],
@@ -65,17 +84,26 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
     });
     setServing = (serving) => server.setServing(serving);
     setServing(engine.status().health === "ready");
+    const registration = await registry.register(
+      { role: "decode", address: advertiseAddress ?? server.address, incarnation, startedMs, capacity: maxQueries },
+      () => {
+        const { models, residentContextIds, residentBytes, runningBuilds, runningQueries, restarts } = engine.status();
+        const held = { models, residentContextIds, residentBytes, runningBuilds, runningQueries };
+        return { ...held, draining: closing !== undefined, engineRestarts: restarts };
+      },
+    );
     log.info({ address: server.address }, "decode worker started");
     return {
       address: server.address,
       close({ drainMs = DEFAULT_DRAIN_MS } = {}) {
         setServing = () => undefined;
-        closing ??= server.close({ drainMs }).then(() => engine.close());
+        closing ??= server.close({ drainMs }).then(release);
+        void registration.beat();
         return closing;
       },
     };
   } catch (error) {
-    await engine.close();
+    await release();
     throw error;
   }
 }

@@ -23,6 +23,12 @@ const schema = z.object({
   KVAULT_THREADS: wholeNumber(1).default(availableParallelism()),
   /** Activations inside matrix products: `int8`, or `f32` (slower, for accuracy studies). */
   KVAULT_ACTIVATIONS: z.enum(["int8", "f32"]).default("int8"),
+  /** A queue that builds are taken from, `redis://host:port/database`; `local:`: gateways bring them. */
+  KVAULT_QUEUE_URL: z.string().min(1).default("local:"),
+  /** Where this worker registers and leases are kept: `memory:` (gateways name it themselves), or `redis://host:port/database`. */
+  KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** Where gateways reach this worker, when it is not as it listens. */
+  KVAULT_ADVERTISE_ADDRESS: z.string().min(1).optional(),
   /** Builds that may wait behind the one that runs. */
   KVAULT_MAX_WAITING_BUILDS: wholeNumber(0).default(2),
   /** Time for builds to finish at a stop, milliseconds. */
@@ -38,6 +44,9 @@ export interface PrefillWorkerConfig {
   readonly offline: boolean;
   readonly numThreads: number;
   readonly activations: "int8" | "f32";
+  readonly queueUrl: string;
+  readonly registryUrl: string;
+  readonly advertiseAddress?: string;
   readonly maxWaitingBuilds: number;
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -61,6 +70,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): P
     offline: data.KVAULT_OFFLINE === "true",
     numThreads: data.KVAULT_THREADS,
     activations: data.KVAULT_ACTIVATIONS,
+    queueUrl: data.KVAULT_QUEUE_URL,
+    registryUrl: data.KVAULT_REGISTRY_URL,
+    ...(data.KVAULT_ADVERTISE_ADDRESS === undefined ? {} : { advertiseAddress: data.KVAULT_ADVERTISE_ADDRESS }),
     maxWaitingBuilds: data.KVAULT_MAX_WAITING_BUILDS,
     drainMs: data.KVAULT_DRAIN_MS,
     logLevel: data.KVAULT_LOG_LEVEL,

@@ -10,8 +10,13 @@ import { type RunningWorker, startPrefillWorker } from "./start-prefill-worker.t
 async function main(): Promise<void> {
   const { logLevel, drainMs, ...options } = readConfig(process.env);
   const log = createLogger({ service: "prefill-worker", level: logLevel });
-  const storeUrl = options.storeUrl.replace(/\/\/[^@/]*@/, "//[redacted]@");
-  log.info({ ...options, storeUrl, drainMs, logLevel }, "prefill worker starting");
+  const redacted = (url: string): string => url.replace(/\/\/[^@/]*@/, "//[redacted]@");
+  const urls = {
+    storeUrl: redacted(options.storeUrl),
+    registryUrl: redacted(options.registryUrl),
+    queueUrl: redacted(options.queueUrl),
+  };
+  log.info({ ...options, ...urls, drainMs, logLevel }, "prefill worker starting");
   let worker: RunningWorker | undefined;
   let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {

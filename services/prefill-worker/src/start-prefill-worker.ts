@@ -4,9 +4,20 @@
  *
  * @module
  */
-import { INTERNAL_MESSAGE_BYTES, type RpcLogger, requestLog, startServer } from "@kvault/rpc";
+import { randomUUID } from "node:crypto";
+import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
+import { openStore } from "@kvault/kvstore";
+import { openQueue } from "@kvault/queue";
+import {
+  INTERNAL_MESSAGE_BYTES,
+  type JsonValue,
+  type RpcLogger,
+  requestLog,
+  startServer,
+} from "@kvault/rpc";
 import { type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
 import { BuildSlots } from "./build-slots.ts";
+import { type SharedBuildQueue, takeBuilds } from "./queued-builds.ts";
 import { workerService } from "./rpc/service.ts";
 
 export interface PrefillWorkerOptions extends Omit<OpenEngineOptions, "residentBytes" | "onEvent"> {
@@ -15,6 +26,12 @@ export interface PrefillWorkerOptions extends Omit<OpenEngineOptions, "residentB
   readonly log: RpcLogger;
   /** Builds that may wait behind the one that runs; 2. */
   readonly maxWaitingBuilds?: number;
+  /** A shared queue that builds are taken from; without one gateways bring them. */
+  readonly queueUrl?: string;
+  /** Where this worker registers and builders' leases are; `memory:`. */
+  readonly registryUrl?: string;
+  /** Where gateways reach this worker; as it listens. */
+  readonly advertiseAddress?: string;
   /** Called once when the engine cannot be kept alive: the worker is of no more use. */
   readonly onEngineFailed?: () => void;
 }
@@ -28,10 +45,15 @@ export interface RunningWorker {
 
 const DEFAULT_MAX_WAITING_BUILDS = 2;
 const DEFAULT_DRAIN_MS = 10_000;
+/** Gateways keep such a queue to themselves. */
+const LOCAL_QUEUE = "local:";
 
 /** Starts engine and server; resolves when builds are taken. */
 export async function startPrefillWorker(options: PrefillWorkerOptions): Promise<RunningWorker> {
-  const { address, log, maxWaitingBuilds = DEFAULT_MAX_WAITING_BUILDS, onEngineFailed, ...engineOptions } = options;
+  const { address, log, maxWaitingBuilds = DEFAULT_MAX_WAITING_BUILDS, onEngineFailed, ...more } = options;
+  const { queueUrl = LOCAL_QUEUE, registryUrl = "memory:", advertiseAddress, ...engineOptions } = more;
+  const incarnation = randomUUID();
+  const startedMs = Date.now();
   let setServing: (serving: boolean) => void = () => undefined;
   const onEvent = (event: EngineEvent): void => {
     const { type, ...fields } = event;
@@ -45,28 +67,54 @@ export async function startPrefillWorker(options: PrefillWorkerOptions): Promise
   };
   // Nothing is resident here: a build holds its cache and lets it go.
   const engine = await openEngine({ ...engineOptions, residentBytes: 0, onEvent });
+  const shared: { close(): Promise<void> }[] = [];
+  const own = <Opened extends { close(): Promise<void> }>(opened: Opened): Opened => {
+    shared.unshift(opened);
+    return opened;
+  };
+  let closing: Promise<void> | undefined;
+  const release = async (): Promise<void> => {
+    for (const each of shared) await each.close();
+    await engine.close();
+  };
   try {
+    const leases = own(openLeases(registryUrl));
+    const registry = own(openRegistry(registryUrl));
     const server = await startServer({
       address,
-      services: [workerService(engine, new BuildSlots(maxWaitingBuilds))],
+      services: [workerService(engine, new BuildSlots(maxWaitingBuilds), incarnation)],
       interceptors: [requestLog],
       log,
       maxMessageBytes: INTERNAL_MESSAGE_BYTES,
     });
     setServing = (serving) => server.setServing(serving);
     setServing(engine.status().health === "ready");
+    let queue: SharedBuildQueue | undefined;
+    if (queueUrl !== LOCAL_QUEUE) {
+      const store = own(await openStore(engineOptions.storeUrl));
+      queue = own(openQueue<QueuedBuild, JsonValue, JsonValue>(queueUrl));
+      await queue.ready();
+      takeBuilds(queue, { engine, store, leases, log });
+    }
+    await registry.register(
+      { role: "prefill", address: advertiseAddress ?? server.address, incarnation, startedMs, capacity: 1 },
+      () => {
+        const { models, runningBuilds, restarts } = engine.status();
+        const idle = { residentContextIds: [], residentBytes: 0, runningQueries: 0 };
+        return { ...idle, draining: closing !== undefined, models, runningBuilds, engineRestarts: restarts };
+      },
+    );
     log.info({ address: server.address }, "prefill worker started");
-    let closing: Promise<void> | undefined;
     return {
       address: server.address,
       close({ drainMs = DEFAULT_DRAIN_MS } = {}) {
         setServing = () => undefined;
-        closing ??= server.close({ drainMs }).then(() => engine.close());
+        closing ??= Promise.all([server.close({ drainMs }), queue?.close({ drainMs })]).then(release);
         return closing;
       },
     };
   } catch (error) {
-    await engine.close();
+    await release();
     throw error;
   }
 }

@@ -64,6 +64,8 @@ export interface BuildDeps {
 export interface BuildCall {
   readonly signal: AbortSignal;
   readonly onProgress: (progress: BuildProgress) => void;
+  /** Awaited when only the commit is left. */
+  readonly beforeCommit: () => Promise<void>;
   /** Seconds the build waited before this. */
   readonly queuedSeconds: number;
 }
@@ -107,6 +109,7 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
       const seconds = secondsOf(clock, call.queuedSeconds);
       const encryption = sealed === undefined ? {} : ({ encryption: ENCRYPTION } as const);
       const manifest = { ...manifestOf(request, identity, plan, runner, prompt, layers, seconds), ...encryption };
+      await call.beforeCommit();
       return writer.commit(manifest, { signal: call.signal });
     });
   } finally {

@@ -150,6 +150,19 @@ describe("a call", () => {
     await expect(first).rejects.toBeInstanceOf(KvaultError);
   });
 
+  test("a build is asked before its commit, and goes on or ends as the answer says", async () => {
+    const supervision = new Supervision();
+    const engine = await supervision.opened();
+    const { child } = supervision;
+    void engine.build(REQUEST, { beforeCommit: () => Promise.resolve() }).catch(() => undefined);
+    child.say({ type: "event", id: child.lastCallId, event: { phase: "commit" } });
+    await vi.waitFor(() => expect(child.heard).toContainEqual({ type: "proceed", id: child.lastCallId }));
+    const refused = engine.build(REQUEST, { beforeCommit: () => Promise.reject(new KvaultError("ENGINE_DIED", "lease lost")) });
+    child.say({ type: "event", id: child.lastCallId, event: { phase: "commit" } });
+    await expect(refused).rejects.toMatchObject({ code: "ENGINE_DIED", message: "lease lost" });
+    expect(child.heard.at(-1)).toEqual({ type: "cancel", id: child.lastCallId });
+  });
+
   test("reports progress", async () => {
     const supervision = new Supervision();
     const engine = await supervision.opened();

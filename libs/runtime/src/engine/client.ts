@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { abortError, fromWire, KvaultError, throwIfAborted } from "@kvault/core";
+import { abortError, fromWire, KvaultError, throwIfAborted, toKvaultError } from "@kvault/core";
 import { DELTA_BUFFER_LIMITS, DeltaBuffer, type DeltaBufferLimits } from "./delta-buffer.ts";
 import { type EngineExit, type EngineProcess, forkEngine, type SpawnEngine } from "./engine-process.ts";
 import type { CallMessage, EngineMethod, EventOf, FromEngine, RequestOf, ResultOf } from "./messages.ts";
@@ -94,7 +94,7 @@ interface PendingCall {
   readonly id: number;
   readonly method: EngineMethod;
   readonly request: RequestOf<EngineMethod>;
-  readonly onEvent: (event: EventOf<EngineMethod>) => void;
+  readonly onEvent: (event: EventOf<EngineMethod>, id: number) => void;
   /** Both are no-ops once the caller was answered. */
   readonly resolve: (result: ResultOf<EngineMethod>) => void;
   readonly reject: (error: unknown) => void;
@@ -146,8 +146,19 @@ class EngineClient implements Engine {
     this.#start();
   }
 
-  build(request: BuildRequest, { signal, onProgress }: BuildOptions = {}): Promise<BuildResult> {
-    return this.#call("build", request, signal, onProgress);
+  build(request: BuildRequest, { signal, onProgress, beforeCommit }: BuildOptions = {}): Promise<BuildResult> {
+    const refused = new AbortController();
+    const ended = AbortSignal.any([refused.signal, ...(signal === undefined ? [] : [signal])]);
+    const asking = beforeCommit === undefined ? request : { ...request, asksBeforeCommit: true };
+    return this.#call("build", asking, ended, (event, id) => {
+      if (event.phase !== "commit") onProgress?.(event);
+      else {
+        Promise.resolve(beforeCommit?.()).then(
+          () => this.#process?.send({ type: "proceed", id }),
+          (error: unknown) => refused.abort(toKvaultError(error)),
+        );
+      }
+    });
   }
 
   async *query(request: QueryRequest, { signal }: CallOptions = {}): AsyncGenerator<QueryEvent> {
@@ -186,7 +197,10 @@ class EngineClient implements Engine {
     return this.#call("openModel", { model }, signal, onProgress);
   }
 
-  inspectScores(request: InspectScoresRequest, { signal, onProgress }: BuildOptions = {}): Promise<InspectScoresResult> {
+  inspectScores(
+    request: InspectScoresRequest,
+    { signal, onProgress }: Omit<BuildOptions, "beforeCommit"> = {},
+  ): Promise<InspectScoresResult> {
     return this.#call("inspectScores", request, signal, onProgress);
   }
 
@@ -218,7 +232,7 @@ class EngineClient implements Engine {
     method: M,
     request: RequestOf<M>,
     signal: AbortSignal | undefined,
-    onEvent: (event: EventOf<M>) => void = () => undefined,
+    onEvent: (event: EventOf<M>, id: number) => void = () => undefined,
   ): Promise<ResultOf<M>> {
     if (signal?.aborted) return Promise.reject(abortError(signal));
     if (this.#health === "closed") return Promise.reject(new KvaultError("CLOSED", `Cannot ${method}: the engine is closed`));
@@ -290,7 +304,7 @@ class EngineClient implements Engine {
         break;
       case "event": {
         const call = this.#pending.get(message.id);
-        if (call !== undefined && call.cancelledAtMs === undefined) call.onEvent(message.event);
+        if (call !== undefined && call.cancelledAtMs === undefined) call.onEvent(message.event, call.id);
         break;
       }
       case "result":

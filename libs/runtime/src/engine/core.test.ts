@@ -1,5 +1,6 @@
 import { keepRows, resolveSpec, selectPairs } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
+import { gate } from "@kvault/core/testing";
 import { type BlobStore, checkedStore, manifestKey, openMemoryStore, partKey, readManifest } from "@kvault/kvstore";
 import { afterEach, describe, expect, test } from "vitest";
 import { RunLoop } from "../batching/run-loop.ts";
@@ -26,7 +27,7 @@ interface Bench {
   call<M extends EngineMethod>(
     method: M,
     request: RequestOf<M>,
-    options?: { signal?: AbortSignal; emit?: (event: EventOf<M>) => void },
+    options?: { signal?: AbortSignal; emit?: (event: EventOf<M>) => void; proceed?: Promise<void> },
   ): Promise<ResultOf<M>>;
 }
 
@@ -49,8 +50,11 @@ function bench(hooks: ToyHooks = {}, changes: Partial<EngineCoreOptions> = {}): 
     core,
     store,
     opened,
-    call: (method, request, { signal = new AbortController().signal, emit = () => undefined } = {}) =>
-      core.handlers[method](request, { signal, emit, waitedMs: 0 }),
+    call: (
+      method,
+      request,
+      { signal = new AbortController().signal, emit = () => undefined, proceed = Promise.resolve() } = {},
+    ) => core.handlers[method](request, { signal, emit, proceed, waitedMs: 0 }),
   };
 }
 
@@ -93,7 +97,7 @@ describe("build", () => {
   test("reports every phase, in order and to its end", async () => {
     const { call } = bench();
     const progress: BuildProgress[] = [];
-    await call("build", toyBuild(TEXT, "kvzip"), { emit: (event) => progress.push(event) });
+    await call("build", toyBuild(TEXT, "kvzip"), { emit: (event) => event.phase !== "commit" && progress.push(event) });
     const phases = [...new Set(progress.map(({ phase }) => phase))];
     expect(phases).toEqual(["loading", "prefill", "score", "compress", "publish"]);
     for (const phase of phases) {
@@ -101,6 +105,25 @@ describe("build", () => {
       expect(last?.done).toBe(last?.total);
     }
     expect(progress.at(-1)).toEqual({ phase: "publish", done: TOY_CONFIG.numLayers, total: TOY_CONFIG.numLayers });
+  });
+
+  test("that asks before its commit has put its parts and no manifest until it is answered", async () => {
+    const { call, store } = bench();
+    const asked = gate();
+    const answered = gate();
+    const request = toyBuild(TEXT, "none");
+    const build = call(
+      "build",
+      { ...request, asksBeforeCommit: true },
+      { emit: ({ phase }) => phase === "commit" && asked.pass(), proceed: answered.passed },
+    );
+    await asked.passed;
+    const before = await keysOf(store);
+    expect(before.length).toBeGreaterThan(0);
+    expect(before).not.toContain(manifestKey(request.contextId));
+    answered.pass();
+    await build;
+    expect(await keysOf(store)).toContain(manifestKey(request.contextId));
   });
 
   test("measures the seconds of every phase", async () => {

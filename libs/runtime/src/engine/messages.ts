@@ -25,9 +25,18 @@ import type {
   QueryRequest,
 } from "./types.ts";
 
+/** A build asks whether it may commit; it goes on at `proceed`, or ends when it is cancelled. */
+export interface CommitQuestion {
+  readonly phase: "commit";
+}
+
 /** Every method of an engine: what it takes, what it reports on the way, what it gives. */
 interface EngineMethods {
-  build: { request: BuildRequest; event: BuildProgress; result: BuildResult };
+  build: {
+    request: BuildRequest & { readonly asksBeforeCommit?: boolean };
+    event: BuildProgress | CommitQuestion;
+    result: BuildResult;
+  };
   query: { request: QueryRequest; event: QueryDelta; result: QueryAnswer };
   load: { request: LoadRequest; event: never; result: CacheInfo };
   evict: { request: { readonly contextId: string }; event: never; result: boolean };
@@ -57,6 +66,8 @@ export type ToEngine =
   | { readonly type: "open"; readonly options: EngineOptions; readonly lostContextIds: readonly string[] }
   | CallMessage
   | { readonly type: "cancel"; readonly id: number }
+  /** The answer to what a call asked. */
+  | { readonly type: "proceed"; readonly id: number }
   | { readonly type: "close" };
 
 /** Engine → supervisor. */

@@ -18,6 +18,8 @@ interface EngineCall<M extends EngineMethod> {
   emit(event: EventOf<M>): void;
   /** Milliseconds the call already waited in the pipe. */
   readonly waitedMs: number;
+  /** Resolves when the supervisor answers what the call asked by an event. */
+  readonly proceed: Promise<void>;
 }
 
 export type EngineHandlers = {
@@ -44,7 +46,7 @@ export interface EngineChannel {
 }
 
 export function serveEngine(channel: EngineChannel, openCore: (options: OpenCoreOptions) => Promise<EngineCore>): void {
-  const running = new Map<number, AbortController>();
+  const running = new Map<number, { readonly controller: AbortController; proceed(): void }>();
   let core: EngineCore | undefined;
   let heartbeat: NodeJS.Timeout | undefined;
 
@@ -67,9 +69,14 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
 
   const run = async ({ id, method, request, sentAtMs }: CallMessage): Promise<void> => {
     const controller = new AbortController();
-    running.set(id, controller);
+    let resolve = (): void => undefined;
+    const proceed = new Promise<void>((answered) => {
+      resolve = answered;
+    });
+    running.set(id, { controller, proceed: () => resolve() });
     const call: EngineCall<EngineMethod> = {
       signal: controller.signal,
+      proceed,
       emit: (event) => channel.send({ type: "event", id, event }),
       waitedMs: Math.max(0, Date.now() - sentAtMs),
     };
@@ -89,7 +96,7 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
 
   const close = async (): Promise<void> => {
     clearInterval(heartbeat);
-    for (const controller of running.values()) {
+    for (const { controller } of running.values()) {
       controller.abort(new KvaultError("CLOSED", "Cannot finish the call: the engine was closed"));
     }
     await core?.close();
@@ -106,7 +113,10 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
         void run(message);
         break;
       case "cancel":
-        running.get(message.id)?.abort(new KvaultError("CANCELLED", "Request was cancelled"));
+        running.get(message.id)?.controller.abort(new KvaultError("CANCELLED", "Request was cancelled"));
+        break;
+      case "proceed":
+        running.get(message.id)?.proceed();
         break;
       case "close":
         void close();

@@ -208,6 +208,8 @@ export interface EngineStatus extends EngineSnapshot {
 export interface BuildOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: BuildProgress) => void;
+  /** Awaited when everything is put and only the commit is left; a rejection ends the build with it. For builders' leases. */
+  readonly beforeCommit?: () => Promise<void>;
 }
 
 export interface OpenModelOptions {
@@ -231,7 +233,7 @@ export interface Engine {
   evict(contextId: string, options?: CallOptions): Promise<boolean>;
   /** Downloads and opens a model ahead of its first use. */
   openModel(model: string, options?: OpenModelOptions): Promise<ModelFacts>;
-  inspectScores(request: InspectScoresRequest, options?: BuildOptions): Promise<InspectScoresResult>;
+  inspectScores(request: InspectScoresRequest, options?: Omit<BuildOptions, "beforeCommit">): Promise<InspectScoresResult>;
   status(): EngineStatus;
   /** Ends everything that runs and the process. Idempotent. */
   close(): Promise<void>;

@@ -19,12 +19,13 @@ import { answerMessage, deltaMessage, readQueryRequest } from "./query-messages.
 const BATCH_SHARE = 0.75;
 
 export interface ExecuteDeps {
-  readonly engine: Engine;
+  /** The engine, reading under leases. */
+  readonly reads: Pick<Engine, "query" | "load">;
   readonly slots: QuerySlots;
   readonly meter: LoadMeter;
 }
 
-export const execute = ({ engine, slots, meter }: ExecuteDeps) =>
+export const execute = ({ reads, slots, meter }: ExecuteDeps) =>
   async function* (
     request: ExecuteRequest,
     { signal }: ServerCall,
@@ -34,7 +35,7 @@ export const execute = ({ engine, slots, meter }: ExecuteDeps) =>
     const slot = slots.take(isBatch ? BATCH_SHARE : 1);
     const end = meter.begin();
     try {
-      for await (const event of engine.query(query, { signal })) {
+      for await (const event of reads.query(query, { signal })) {
         if (event.type === "delta") {
           yield { event: { case: "delta", value: deltaMessage(event) } };
         } else {

@@ -8,7 +8,7 @@ import type { Engine } from "@kvault/runtime";
 import { cacheMessage } from "./query-messages.ts";
 
 export const load =
-  (engine: Engine) =>
+  (engine: Pick<Engine, "load">) =>
   async (
     { contextId, digest, model }: LoadRequest,
     { signal }: ServerCall,

@@ -5,16 +5,16 @@
  */
 import { implement, type ServiceImplementation, UNIMPLEMENTED, Workers } from "@kvault/rpc";
 import { evict } from "./evict.ts";
-import { execute } from "./execute.ts";
+import { type ExecuteDeps, execute } from "./execute.ts";
 import { load } from "./load.ts";
 import { type StatusDeps, status } from "./status.ts";
 
-export function workerService(deps: StatusDeps): ServiceImplementation {
-  const { engine } = deps;
+export function workerService(deps: StatusDeps & ExecuteDeps): ServiceImplementation {
+  const { engine, reads } = deps;
   return implement(Workers, {
     build: UNIMPLEMENTED,
     execute: execute(deps),
-    load: load(engine),
+    load: load(reads),
     evict: evict(engine),
     status: status(deps),
   });

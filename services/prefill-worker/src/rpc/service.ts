@@ -3,19 +3,18 @@
  *
  * @module
  */
-import { randomUUID } from "node:crypto";
 import { implement, type ServiceImplementation, UNIMPLEMENTED, Workers } from "@kvault/rpc";
 import type { Engine } from "@kvault/runtime";
 import type { BuildSlots } from "../build-slots.ts";
 import { build } from "./build.ts";
 import { status } from "./status.ts";
 
-export function workerService(engine: Engine, slots: BuildSlots): ServiceImplementation {
+export function workerService(engine: Engine, slots: BuildSlots, incarnation: string): ServiceImplementation {
   return implement(Workers, {
     build: build({ engine, slots }),
     execute: UNIMPLEMENTED,
     load: UNIMPLEMENTED,
     evict: UNIMPLEMENTED,
-    status: status(engine, randomUUID()),
+    status: status(engine, incarnation),
   });
 }

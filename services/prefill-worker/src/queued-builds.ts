@@ -1,0 +1,79 @@
+/**
+ * Builds that this worker takes from a shared queue by itself.
+ *
+ * The queue carries a reference; the request, text included, lies in the store. Of two workers
+ * that think a build theirs (one was paused, and its job given away) only the holder of the
+ * build's lease may commit: the engine asks just before, and whoever lost the lease ends there.
+ * A worker that died is waited for until its lease runs out.
+ *
+ * @module
+ */
+import { type Leases, type QueuedBuild, readQueuedBuild, waitForLease } from "@kvault/cluster";
+import { KvaultError } from "@kvault/core";
+import { type BlobStore, readBuildRequest } from "@kvault/kvstore";
+import type { JobCall, JobQueue } from "@kvault/queue";
+import {
+  BuildRequestSchema,
+  CompressionReportSchema,
+  create,
+  fromBinary,
+  type JsonValue,
+  ProgressSchema,
+  type RpcLogger,
+  toJson,
+} from "@kvault/rpc";
+import type { Engine } from "@kvault/runtime";
+import { progressMessage, readBuildRequest as readRequest, reportMessage } from "./rpc/build-messages.ts";
+
+/** CompressionReport and Progress as proto JSON. */
+export type SharedBuildQueue = JobQueue<QueuedBuild, JsonValue, JsonValue>;
+
+export interface QueuedBuildDeps {
+  readonly engine: Pick<Engine, "build">;
+  readonly store: BlobStore;
+  readonly leases: Leases;
+  readonly log: RpcLogger;
+}
+
+/** A builder that died is missed after this long. */
+const LEASE_MS = 30_000;
+/** Longer than a dead builder's lease. */
+const LEASE_WAIT_MS = 45_000;
+
+/** Takes builds from `queue`, one at a time. */
+export function takeBuilds(queue: SharedBuildQueue, deps: QueuedBuildDeps): void {
+  queue.process((job, call) => runQueuedBuild(job, call, deps), { concurrency: 1 });
+}
+
+/** Runs one build; its report once the manifest is committed. */
+export async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: QueuedBuildDeps): Promise<JsonValue> {
+  const { engine, store, leases, log } = deps;
+  const { contextId, buildId, request: ref } = readQueuedBuild(job);
+  if (ref === undefined) throw new KvaultError("INCOMPATIBLE_FORMAT", "Cannot take build from the queue: it has no request");
+  const { attempt, waitedMs } = call;
+  log.info({ contextId, buildId, attempt }, "build taken");
+  const message = fromBinary(BuildRequestSchema, await readBuildRequest(store, ref, { signal: call.signal }));
+  const { signal } = call;
+  const lease = await waitForLease(leases, `build.${contextId}`, { ttlMs: LEASE_MS, waitMs: LEASE_WAIT_MS, signal });
+  try {
+    const { manifest } = await engine.build(readRequest(message), {
+      signal: AbortSignal.any([signal, lease.lost]),
+      onProgress: (progress) => {
+        const told = create(ProgressSchema, { ...progressMessage(progress), restarts: attempt - 1 });
+        call.onProgress(toJson(ProgressSchema, told));
+      },
+      beforeCommit: () => lease.check(),
+    });
+    const report = create(CompressionReportSchema, reportMessage(manifest));
+    if (report.seconds !== undefined) report.seconds.queue = waitedMs / 1000;
+    // Best effort: what stays is collected as garbage.
+    await store.delete(ref.key).catch(() => undefined);
+    log.info({ contextId, buildId, attempt }, "build committed");
+    return toJson(CompressionReportSchema, report);
+  } catch (error) {
+    log.warn({ contextId, buildId, attempt, err: error }, "build not finished");
+    throw error;
+  } finally {
+    await lease.release();
+  }
+}
