@@ -7,7 +7,7 @@ import { z } from "zod";
 import { resolveSpec } from "./plan.ts";
 import { PRESETS, type Preset } from "./presets.ts";
 import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
-import type { SpecValue } from "./spec.ts";
+import { parseSpec, type SpecValue } from "./spec.ts";
 import type { PartFactory, ProfileName, ScorerNeed } from "./types.ts";
 
 export interface ParamDescription {
@@ -38,6 +38,12 @@ export interface MethodsDescription {
 
 /** A preset, and what its parts make of it. */
 export interface PresetDescription extends Preset {
+  /** Names of its parts. */
+  readonly scorer: string;
+  readonly allocator: string;
+  readonly selector: string;
+  readonly refit?: string;
+  readonly codec: string;
   /** True when no query is looked at. */
   readonly queryAgnostic: boolean;
   /** True where heads of one layer may keep different counts. */
@@ -62,7 +68,13 @@ export function describeMethods(): MethodsDescription {
 
 function describePreset(preset: Preset): PresetDescription {
   const { spec, queryAgnostic, ragged, needs, profiles } = resolveSpec(preset.spec);
-  return { ...preset, spec, queryAgnostic, ragged, needs: [...needs], profiles: [...profiles] };
+  const { scorer, allocator, selector, refit, codec } = parseSpec(spec);
+  return {
+    ...preset,
+    ...{ spec, scorer: scorer.name, allocator: allocator.name, selector: selector.name },
+    ...(refit === undefined ? {} : { refit: refit.name }),
+    ...{ codec: codec.name, queryAgnostic, ragged, needs: [...needs], profiles: [...profiles] },
+  };
 }
 
 function describePart({ name, summary, source, params }: PartFactory<unknown>): PartDescription {
