@@ -40,7 +40,7 @@ describe("QuerySlots", () => {
     expect(slots.limit).toBe(34);
     nowMs = 2_000;
     slots.take().answered(LATE);
-    expect(slots.limit).toBe(8);
+    expect(slots.limit).toBe(16);
   });
 
   test("does not go below what shares runs anyway, nor above what is configured", () => {
@@ -58,15 +58,15 @@ describe("QuerySlots", () => {
   test("grows again while it is used and nobody waits; a load is no wait", () => {
     let nowMs = 0;
     const slots = new QuerySlots(64, () => ++nowMs);
-    for (let i = 0; i < 20; i++) slots.take();
+    for (let i = 0; i < 30; i++) slots.take();
     slots.take().answered(LATE);
     const lowered = slots.limit;
-    expect(lowered).toBeLessThan(20);
+    expect(lowered).toBeLessThan(30);
     const used = new QuerySlots(64, () => ++nowMs);
     const first = used.take();
     first.answered(LATE);
     first.release();
-    expect(used.limit).toBe(8);
+    expect(used.limit).toBe(16);
     for (let round = 0; round < 40; round++) {
       const taken = Array.from({ length: used.limit }, () => used.take());
       for (const slot of taken) {
@@ -74,7 +74,7 @@ describe("QuerySlots", () => {
         slot.release();
       }
     }
-    expect(used.limit).toBeGreaterThan(14);
+    expect(used.limit).toBeGreaterThan(24);
     const idle = used.take();
     const before = used.limit;
     idle.answered(PROMPT);
