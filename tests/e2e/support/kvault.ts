@@ -125,7 +125,7 @@ async function whenReady(
     const fail = (reason: string): void => reject(new Error(`kvault ${args.join(" ")}: ${reason}\n${stderr}`));
     timer = setTimeout(() => fail(`not ready in ${READY_MS} ms`), READY_MS);
     child.once("exit", (code) => fail(`ended with ${code}`));
-    isReady().then(resolve, reject);
+    isReady().then((said) => ("error" in said ? fail(JSON.stringify(said)) : resolve(said)), reject);
   }).finally(() => clearTimeout(timer));
   const pid = child.pid ?? -1;
   return {
