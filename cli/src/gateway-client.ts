@@ -3,7 +3,10 @@
  *
  * @module
  */
+import { readFileSync } from "node:fs";
+import { invalidArgument } from "@kvault/core";
 import { type Client, Contexts, createClient, Inference, Models, openChannel } from "@kvault/rpc";
+import type { ConnectionFlags } from "./options.ts";
 
 /** Longest wait for a connection, milliseconds. */
 const CONNECT_TIMEOUT_MS = 2_000;
@@ -17,8 +20,11 @@ export interface GatewayClient {
 }
 
 /** Connects to `host:port` or `unix:/path`; UNREACHABLE when nothing answers there. */
-export async function connectGateway(address: string): Promise<GatewayClient> {
-  const channel = openChannel(address);
+export async function connectGateway({ address, tokenFile, tlsCaFile }: ConnectionFlags): Promise<GatewayClient> {
+  const channel = openChannel(address, {
+    ...(tokenFile === undefined ? {} : { token: readText("token-file", tokenFile) }),
+    ...(tlsCaFile === undefined ? {} : { tls: { ca: readText("tls-ca-file", tlsCaFile) } }),
+  });
   try {
     await channel.whenReady(CONNECT_TIMEOUT_MS);
   } catch (error) {
@@ -31,4 +37,13 @@ export async function connectGateway(address: string): Promise<GatewayClient> {
     models: createClient(Models, channel),
     close: () => channel.close(),
   };
+}
+
+function readText(option: string, path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : "unreadable";
+    throw invalidArgument(option, `Cannot read "${path}": ${reason}`);
+  }
 }

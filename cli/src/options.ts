@@ -36,6 +36,21 @@ export const dataDirOption = (): Option =>
 export const cacheDirOption = (): Option =>
   new Option("--cache-dir <path>", "where models are kept (default: ~/.cache/kvault)").env("KVAULT_CACHE_DIR");
 
+/** How a command reaches its gateway. */
+export interface ConnectionFlags {
+  readonly address: string;
+  readonly tokenFile?: string;
+  readonly tlsCaFile?: string;
+}
+
+/** Adds `--address`, `--token-file` and `--tls-ca-file`. */
+export function withConnectionFlags(command: Command): Command {
+  return command
+    .addOption(addressOption())
+    .addOption(new Option("--token-file <path>", "file that holds the API token").env("KVAULT_TOKEN_FILE"))
+    .addOption(new Option("--tls-ca-file <path>", "PEM authorities of the server; turns TLS on").env("KVAULT_TLS_CA_FILE"));
+}
+
 /** Options of every command that runs a model here. */
 export interface EngineFlags {
   readonly threads?: number;

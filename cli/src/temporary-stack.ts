@@ -27,7 +27,7 @@ export async function withTemporaryStack<Result>(
       ...settings,
     });
     try {
-      const gateway = await connectGateway(stack.address);
+      const gateway = await connectGateway({ address: stack.address });
       try {
         return await work(gateway);
       } finally {

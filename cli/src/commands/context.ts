@@ -9,7 +9,16 @@ import type { Command } from "commander";
 import { followContext, submitContext } from "../build-context.ts";
 import { contextId, contextJson, contextName, describeContext, stateName } from "../context-view.ts";
 import { connectGateway, type GatewayClient } from "../gateway-client.ts";
-import { addressOption, collectLabel, duration, keepOption, methodOption, modelOption, positiveInteger } from "../options.ts";
+import {
+  type ConnectionFlags,
+  collectLabel,
+  duration,
+  keepOption,
+  methodOption,
+  modelOption,
+  positiveInteger,
+  withConnectionFlags,
+} from "../options.ts";
 import { readTextFile } from "../settings.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes, formatCount } from "../terminal/units.ts";
@@ -17,11 +26,7 @@ import { type Call, define, group, type Host, runs } from "./command.ts";
 
 const PAGE_SIZE = 200;
 
-interface Addressed {
-  readonly address: string;
-}
-
-interface CreateOptions extends Addressed {
+interface CreateOptions extends ConnectionFlags {
   readonly file: string;
   readonly model: string;
   readonly method: string;
@@ -54,17 +59,19 @@ The same request twice is one context: its name follows from everything that cou
     .option("--name <text>", "name for people")
     .option("--label <key=value>", "label, may be repeated", collectLabel)
     .option("--no-wait", "return as soon as the build is queued")
-    .option("--validate-only", "check the request and print the name, build nothing")
-    .addOption(addressOption());
+    .option("--validate-only", "check the request and print the name, build nothing");
+  withConnectionFlags(create);
   runs<CreateOptions>(create, host, createContext);
 
-  const get = define(context, {
-    usage: "get <context>",
-    summary: "Show one context",
-    examples: [["kvault context get c0123…", "its state and figures"]],
-  }).addOption(addressOption());
-  runs<Addressed>(get, host, (call, { address }, name = "") =>
-    withGateway(address, async (gateway) => {
+  const get = withConnectionFlags(
+    define(context, {
+      usage: "get <context>",
+      summary: "Show one context",
+      examples: [["kvault context get c0123…", "its state and figures"]],
+    }),
+  );
+  runs<ConnectionFlags>(get, host, (call, flags, name = "") =>
+    withGateway(flags, async (gateway) => {
       const found = await gateway.contexts.getContext({ name: contextName(name) }, { signal: call.signal });
       call.terminal.result(contextJson(found), () => describeContext(found));
     }),
@@ -74,18 +81,19 @@ The same request twice is one context: its name follows from everything that cou
     usage: "list",
     summary: "List the contexts, newest first",
     examples: [["kvault context list --json", "one context a line"]],
-  })
-    .option("--limit <n>", "show at most this many", positiveInteger)
-    .addOption(addressOption());
-  runs<Addressed & { readonly limit?: number }>(list, host, listContexts);
+  }).option("--limit <n>", "show at most this many", positiveInteger);
+  withConnectionFlags(list);
+  runs<ConnectionFlags & { readonly limit?: number }>(list, host, listContexts);
 
-  const watch = define(context, {
-    usage: "watch <context>",
-    summary: "Follow a build to its end",
-    examples: [["kvault context watch c0123… --json", "one line for every change"]],
-  }).addOption(addressOption());
-  runs<Addressed>(watch, host, (call, { address }, name = "") =>
-    withGateway(address, async (gateway) => {
+  const watch = withConnectionFlags(
+    define(context, {
+      usage: "watch <context>",
+      summary: "Follow a build to its end",
+      examples: [["kvault context watch c0123… --json", "one line for every change"]],
+    }),
+  );
+  runs<ConnectionFlags>(watch, host, (call, flags, name = "") =>
+    withGateway(flags, async (gateway) => {
       const { terminal, signal } = call;
       const onChange = (changed: Context): void => {
         if (terminal.json) terminal.result(contextJson(changed), () => "");
@@ -95,13 +103,15 @@ The same request twice is one context: its name follows from everything that cou
     }),
   );
 
-  const remove = define(context, {
-    usage: "delete <context...>",
-    summary: "Delete contexts and their stored bytes",
-    examples: [["kvault context delete c0123… c4567…", "a running build is cancelled first"]],
-  }).addOption(addressOption());
-  runs<Addressed>(remove, host, (call, { address }, ...names) =>
-    withGateway(address, async (gateway) => {
+  const remove = withConnectionFlags(
+    define(context, {
+      usage: "delete <context...>",
+      summary: "Delete contexts and their stored bytes",
+      examples: [["kvault context delete c0123… c4567…", "a running build is cancelled first"]],
+    }),
+  );
+  runs<ConnectionFlags>(remove, host, (call, flags, ...names) =>
+    withGateway(flags, async (gateway) => {
       for (const name of names.map(contextName)) {
         await gateway.contexts.deleteContext({ name }, { signal: call.signal });
         call.terminal.result({ deleted: name }, () => `deleted ${name}`);
@@ -111,10 +121,10 @@ The same request twice is one context: its name follows from everything that cou
 }
 
 async function createContext({ terminal, signal }: Call, options: CreateOptions): Promise<void> {
-  const { address, file, model, method, keep, ttl, name, label, wait, validateOnly } = options;
+  const { file, model, method, keep, ttl, name, label, wait, validateOnly } = options;
   const text = readTextFile(file);
   resolveSpec(method, keep);
-  await withGateway(address, async (gateway) => {
+  await withGateway(options, async (gateway) => {
     const created = await submitContext(
       gateway,
       {
@@ -140,9 +150,9 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
 
 async function listContexts(
   { terminal, signal }: Call,
-  { address, limit = Number.POSITIVE_INFINITY }: Addressed & { readonly limit?: number },
+  { limit = Number.POSITIVE_INFINITY, ...flags }: ConnectionFlags & { readonly limit?: number },
 ): Promise<void> {
-  await withGateway(address, async (gateway) => {
+  await withGateway(flags, async (gateway) => {
     const found: Context[] = [];
     let pageToken = "";
     do {
@@ -175,8 +185,8 @@ function contextTable(contexts: readonly Context[]): string {
   );
 }
 
-async function withGateway(address: string, work: (gateway: GatewayClient) => Promise<void>): Promise<void> {
-  const gateway = await connectGateway(address);
+async function withGateway(flags: ConnectionFlags, work: (gateway: GatewayClient) => Promise<void>): Promise<void> {
+  const gateway = await connectGateway(flags);
   try {
     await work(gateway);
   } finally {

@@ -9,13 +9,12 @@ import { type Command, InvalidArgumentError } from "commander";
 import { askQuestion, cacheReport } from "../ask-question.ts";
 import { contextName } from "../context-view.ts";
 import { connectGateway, type GatewayClient } from "../gateway-client.ts";
-import { addressOption, collect, maxTokensOption, positiveInteger } from "../options.ts";
+import { type ConnectionFlags, collect, maxTokensOption, positiveInteger, withConnectionFlags } from "../options.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { type Call, define, type Host, runs } from "./command.ts";
 
-interface QueryOptions {
-  readonly address: string;
+interface QueryOptions extends ConnectionFlags {
   readonly maxTokens: number;
   readonly temperature: number;
   readonly topP?: number;
@@ -41,12 +40,12 @@ several are decoded together, over one reading of the cache.`,
     .option("--top-p <p>", "draw from the smallest set of tokens with this probability", nonNegative)
     .option("--top-k <k>", "draw from this many likeliest tokens", positiveInteger)
     .option("--seed <n>", "same seed, same answer", positiveInteger)
-    .option("--stop <text>", "end before this text, may be repeated", collect)
-    .addOption(addressOption());
+    .option("--stop <text>", "end before this text, may be repeated", collect);
+  withConnectionFlags(query);
   runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
     if (questions.some((question) => question.trim() === ""))
       throw invalidArgument("question", "Cannot ask an empty question: write one");
-    const gateway = await connectGateway(options.address);
+    const gateway = await connectGateway(options);
     try {
       if (questions.length === 1) await streamOne(gateway, call, options, contextName(context), questions[0] ?? "");
       else await askTogether(gateway, call, options, contextName(context), questions);
