@@ -157,9 +157,10 @@ describe.each(families)("%s", (family) => {
       context: layersOf(runner).map((layer) => context.layer(layer)),
       visible: isKept,
     }).finally(() => source.close());
-    for (const layer of config.slidingWindow === undefined ? [] : layersOf(runner)) {
-      if (config.slidingWindow.globalLayers.includes(layer)) continue;
-      const { tokens } = config.slidingWindow;
+    const { slidingWindow } = config;
+    for (const layer of layersOf(runner)) {
+      if (slidingWindow === undefined || slidingWindow.globalLayers.includes(layer)) continue;
+      const { tokens } = slidingWindow;
       const kept = [...ragged[layer].position_n.subarray(0, ragged[layer].offset[1])];
       expect(kept).toEqual(Array.from({ length: tokens }, (_, i) => half - tokens + i));
     }

@@ -90,6 +90,7 @@ function refuseUnsupported(config: JsonObject, architecture: string, traits: Hug
   if (config["attention_bias"] === true) refuse("attention_bias");
   if (config["mlp_bias"] === true) refuse("mlp_bias");
   if (config["use_sliding_window"] === true && !traits.slidingWindow) refuse("use_sliding_window");
+  for (const cap of ["attn_logit_softcapping", "final_logit_softcapping"]) if (typeof config[cap] === "number") refuse(cap);
   const key = config["hidden_activation"] === undefined ? "hidden_act" : "hidden_activation";
   const expected = traits.activation ?? "silu";
   if (config[key] !== undefined && config[key] !== expected) refuse(key);
