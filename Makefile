@@ -32,6 +32,11 @@ build: $(installed) ## Install what is missing and compile
 demo: build ## Read, compress, store and query a real document, from nothing
 	@$(kvault) demo
 
+.PHONY: cluster-demo
+cluster-demo: build test-servers ## The same across a cluster: Redis, S3, 1 gateway, 2 prefill and 2 decode workers
+	@$(kvault) model pull qwen2.5-coder-0.5b
+	@$(bin)/tsx --conditions=kvault-source tests/cluster/demo.ts
+
 .PHONY: test
 test: $(installed) ## Every check and every test (what CI runs)
 	@$(bin)/tsx tools/check.ts all

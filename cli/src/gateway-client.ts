@@ -5,7 +5,7 @@
  */
 import { readFileSync } from "node:fs";
 import { invalidArgument } from "@kvault/core";
-import { type Client, Contexts, createClient, Inference, Models, openChannel } from "@kvault/rpc";
+import { type Client, Cluster, Contexts, createClient, Inference, Models, openChannel } from "@kvault/rpc";
 import type { ConnectionFlags } from "./options.ts";
 
 /** Longest wait for a connection, milliseconds. */
@@ -15,6 +15,7 @@ export interface GatewayClient {
   readonly contexts: Client<typeof Contexts>;
   readonly inference: Client<typeof Inference>;
   readonly models: Client<typeof Models>;
+  readonly cluster: Client<typeof Cluster>;
   /** Idempotent. */
   close(): void;
 }
@@ -35,6 +36,7 @@ export async function connectGateway({ address, tokenFile, tlsCaFile }: Connecti
     contexts: createClient(Contexts, channel),
     inference: createClient(Inference, channel),
     models: createClient(Models, channel),
+    cluster: createClient(Cluster, channel),
     close: () => channel.close(),
   };
 }

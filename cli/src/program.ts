@@ -14,6 +14,7 @@ import { addMethods } from "./commands/methods.ts";
 import { addModel } from "./commands/model.ts";
 import { addQuery } from "./commands/query.ts";
 import { addServices } from "./commands/services.ts";
+import { addStatus } from "./commands/status.ts";
 import { addUp } from "./commands/up.ts";
 
 const DESCRIPTION = `Compressed KV caches of long contexts: read once, stored, queried many times.
@@ -35,7 +36,7 @@ export function createProgram(host: Host): Command {
     .configureOutput({ writeOut: (text) => host.streams.stdout.write(text), writeErr: (text) => host.streams.stderr.write(text) })
     .showSuggestionAfterError()
     .showHelpAfterError("Add --help to see how it is used.");
-  for (const add of [addDemo, addUp, addAsk, addContext, addQuery, addModel, addMethods, addInspect, addServices])
+  for (const add of [addDemo, addUp, addAsk, addContext, addQuery, addModel, addMethods, addInspect, addStatus, addServices])
     add(program, host);
   return program;
 }

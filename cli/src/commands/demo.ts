@@ -8,9 +8,11 @@ import { resolveSpec } from "@kvault/compression";
 import type { Command } from "commander";
 import { describeRun } from "../demo/describe-run.ts";
 import { isCorrect, makeNeedles, plantNeedles } from "../demo/needles.ts";
+import { connectGateway, type GatewayClient } from "../gateway-client.ts";
 import { fetchModel } from "../models.ts";
 import { type EngineFlags, engineSettings, keepOption, methodOption, modelOption, withEngineFlags } from "../options.ts";
 import { runJob } from "../run-job.ts";
+import type { RunReport } from "../run-report.ts";
 import { withTemporaryStack } from "../temporary-stack.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
 import { formatCount } from "../terminal/units.ts";
@@ -22,6 +24,7 @@ const KEEP_RATIO = 0.3;
 const MAX_TOKENS = 16;
 
 interface DemoOptions extends EngineFlags {
+  readonly address?: string;
   readonly model: string;
   readonly method: string;
   readonly keep?: number;
@@ -44,10 +47,11 @@ The first run downloads the model (491 MB).`,
   })
     .addOption(modelOption())
     .addOption(methodOption())
-    .addOption(keepOption().default(KEEP_RATIO));
+    .addOption(keepOption().default(KEEP_RATIO))
+    .option("--address <host:port>", "a gateway that runs already (default: a whole KVault for this demo alone)");
   withEngineFlags(demo);
   runs<DemoOptions>(demo, host, async ({ terminal, signal, env }, options) => {
-    const { model, method, keep = KEEP_RATIO } = options;
+    const { model, method, keep = KEEP_RATIO, address } = options;
     const engine = engineSettings(options, env);
     resolveSpec(method, keep);
     const needles = makeNeedles(SEED);
@@ -59,9 +63,19 @@ The first run downloads the model (491 MB).`,
     terminal.note(`method     ${method}, keeping ${keep} of the KV pairs`);
     await fetchModel(model, { ...engine, progress: terminal.progress, signal });
     const job = { model, text, method, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
-    const report = await withTemporaryStack(engine, (gateway) => runJob(gateway, job, terminal, signal), signal);
+    const work = (gateway: GatewayClient): Promise<RunReport> => runJob(gateway, job, terminal, signal);
+    const report = address === undefined ? await withTemporaryStack(engine, work, signal) : await withGateway(address, work);
     terminal.result(report, () => describeRun(report));
     const wrong = report.questions.filter((question) => question.correct !== true).length;
     if (wrong > 0) throw new ReportedFailure(`${wrong} of ${report.questions.length} answers are not the planted numbers.`);
   });
+}
+
+async function withGateway<Result>(address: string, work: (gateway: GatewayClient) => Promise<Result>): Promise<Result> {
+  const gateway = await connectGateway({ address });
+  try {
+    return await work(gateway);
+  } finally {
+    gateway.close();
+  }
 }

@@ -16,6 +16,7 @@ export {
 } from "@bufbuild/protobuf/wkt";
 export * from "#gen/google/longrunning/operations_pb.js";
 export { type Status as RpcStatus, StatusSchema as RpcStatusSchema } from "#gen/google/rpc/status_pb.js";
+export * from "#gen/kvault/v1/cluster_pb.js";
 export * from "#gen/kvault/v1/common_pb.js";
 export * from "#gen/kvault/v1/contexts_pb.js";
 export * from "#gen/kvault/v1/inference_pb.js";

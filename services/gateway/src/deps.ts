@@ -12,6 +12,7 @@ import type { Builder } from "./builds/builder.ts";
 import type { Remover } from "./catalogue/remover.ts";
 import type { TenantCatalogue } from "./catalogue/tenant-catalogue.ts";
 import type { DecodePool } from "./workers/decode-pool.ts";
+import type { PrefillPool } from "./workers/prefill-pool.ts";
 
 /** Whose contexts a call makes. */
 export interface Owner {
@@ -27,6 +28,7 @@ export interface GatewayDeps {
   readonly queue: BuildQueue;
   readonly builder: Builder;
   readonly remover: Remover;
+  readonly prefill: Pick<PrefillPool, "links">;
   readonly decode: DecodePool;
   readonly admission: Admission;
   readonly store: BlobStore;

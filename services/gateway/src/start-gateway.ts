@@ -177,7 +177,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     const contexts = await fillCatalogue(catalogue, store, log);
     await discovery.look();
     const quota = new StorageQuota(quotasOf);
-    const shared = { catalogue, queue, builder, remover, decode, admission, quota, store, models, defaultSpec, saltOf };
+    const shared = { catalogue, queue, builder, remover, prefill, decode, admission, quota, store, models, defaultSpec, saltOf };
     const services = gatewayServices(shared);
     const unlimited = fieldsWithoutLimit(services, FIELD_LIMITS);
     if (unlimited.length > 0) throw new TypeError(`Cannot serve fields without a limit: ${unlimited.join(" ")}`);

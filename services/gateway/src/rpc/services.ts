@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  Cluster,
   Contexts,
   Inference,
   implement,
@@ -25,6 +26,7 @@ import { getModel } from "./get-model.ts";
 import { getOperation } from "./get-operation.ts";
 import { listContexts } from "./list-contexts.ts";
 import { listModels } from "./list-models.ts";
+import { listWorkers } from "./list-workers.ts";
 import { query } from "./query.ts";
 import { queryBatch } from "./query-batch.ts";
 import { uploadContext } from "./upload-context.ts";
@@ -60,6 +62,7 @@ export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
     }),
     implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch) }),
     implement(Models, { listModels: scoped(listModels), getModel: scoped(getModel) }),
+    implement(Cluster, { listWorkers: scoped(listWorkers) }),
     implement(Operations, {
       getOperation: scoped(getOperation),
       waitOperation: scoped(waitOperation),
