@@ -227,6 +227,7 @@ describe("the kvault command", () => {
     [["context", "create", "--file", "/dev/null", "--keep", "0"], "INVALID_ARGUMENT"],
     [["context", "create", "--file", "/dev/null", "--keep", "NaN"], "INVALID_ARGUMENT"],
     [["query", NAME, " "], "INVALID_ARGUMENT"],
+    [["context", "list", "--token-file", "/nowhere.txt"], "INVALID_ARGUMENT"],
   ])("%j is refused before any call with %s", async (args, code) => {
     const before = requests.length;
     expect((await kvault(...args)).error).toMatchObject({ code });
