@@ -40,6 +40,18 @@ describe("createManifest()", () => {
       storedBytes: 2500,
     });
   });
+
+  test("counts a windowed layer by its window, and not in the ratio that was kept", () => {
+    const windowed = sampleManifest(sampleIdentity("text"), [
+      { parts: [part], headLengths: [2, 7] },
+      { parts: [part], headLengths: [5, 5], windowTokens: 5 },
+    ]);
+    // the other layer: 24 pairs, 9 kept, 4 of them prefix; the window: 2 heads of 5
+    expect(windowed.report).toMatchObject({ keptPairs: 19, totalPairs: 24 + 10, keptRatio: 5 / 20 });
+    expect(parseManifest(encodeManifest(windowed))).toEqual(windowed);
+    const layers = [manifest.layers[0], { parts: [part], headLengths: [5, 4], windowTokens: 5 }] as const;
+    expect(() => encodeManifest(sampleManifest(sampleIdentity("text"), layers as never))).toThrow("layers.1.headLengths.1");
+  });
 });
 
 describe("encodeManifest()", () => {
@@ -81,6 +93,8 @@ describe("parseManifest()", () => {
     ["model.numKvHeads", 3],
     ["model.headDim", 8],
     ["layers", []],
+    ["layers.0.windowTokens", 0],
+    ["layers.0.windowTokens", 5],
     ["layers.0.headLengths", [2, 7, 0]],
     ["layers.0.headLengths", [3, 7]],
     ["layers.0.headLengths.0", -2],
