@@ -299,7 +299,11 @@ export class BullmqQueue<Job, Result, Progress> implements JobQueue<Job, Result,
     }
     if (state === "completed") return { type: "completed", result: job.returnvalue };
     if (state === "failed") return { type: "failed", error: decodeFailure(job.failedReason) };
-    if (state !== "active") return { type: "waiting", attempt: job.attemptsStarted + 1 };
+    if (state !== "active") {
+      // Taken between the two reads: then the attempt counted in the job is the one that runs.
+      if ((await this.#queue.getJobState(id)) !== state) return this.#read(key, id);
+      return { type: "waiting", attempt: job.attemptsStarted + 1 };
+    }
     const { progress } = (job.progress === 0 ? {} : job.progress) as { readonly progress?: Progress };
     return { type: "running", attempt: job.attemptsStarted, ...(progress === undefined ? {} : { progress }) };
   }
