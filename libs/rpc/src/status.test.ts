@@ -47,6 +47,9 @@ describe("toGrpcStatus() and fromGrpcError()", () => {
 
   test("a status without our details is mapped by its gRPC code", () => {
     const plain = (code: GrpcCode) => fromGrpcError(Object.assign(new Error("x"), { code, details: "said so" }));
+    const lost = "Received RST_STREAM with code 0 (Call ended without gRPC status)";
+    const cut = Object.assign(new Error(lost), { code: GrpcCode.INTERNAL, details: lost });
+    expect(fromGrpcError(cut)).toMatchObject({ code: "UNREACHABLE", retryable: true });
     expect(plain(GrpcCode.UNAVAILABLE)).toMatchObject({ code: "UNREACHABLE", retryable: true, message: "said so" });
     expect(plain(GrpcCode.DEADLINE_EXCEEDED).code).toBe("DEADLINE_EXCEEDED");
     expect(plain(GrpcCode.UNIMPLEMENTED).code).toBe("INTERNAL");

@@ -93,6 +93,9 @@ const FOREIGN_CODE: Readonly<Record<GrpcCode, ErrorCode>> = {
   [GrpcCode.UNAUTHENTICATED]: "UNAUTHENTICATED",
 };
 
+/** What grpc-js says, as INTERNAL, of a call whose connection went before its status came. */
+const STREAM_LOST = /^Received RST_STREAM with code [0278]\b/;
+
 /** Codes about one field of the request, and the field when the error does not name it. */
 const BAD_REQUEST_FIELD: Partial<Readonly<Record<ErrorCode, string>>> = {
   INVALID_ARGUMENT: "",
@@ -180,7 +183,8 @@ export function fromGrpcError(error: unknown): KvaultError {
     const status = parseOrNothing(packed);
     if (status !== undefined && status.code === error.code) return fromRpcStatus(status);
   }
-  return new KvaultError(FOREIGN_CODE[error.code] ?? "INTERNAL", error.details, { cause: error });
+  const code = STREAM_LOST.test(error.details) ? "UNREACHABLE" : (FOREIGN_CODE[error.code] ?? "INTERNAL");
+  return new KvaultError(code, error.details, { cause: error });
 }
 
 function isStatusObject(error: unknown): error is Pick<StatusObject, "code" | "details"> & { metadata?: Metadata } {
