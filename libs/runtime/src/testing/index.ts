@@ -5,3 +5,4 @@
  */
 export { spawnToyEngine } from "./spawn-toy-engine.ts";
 export { toyBuild, toyLoad, toyQuery } from "./toy-requests.ts";
+export { TOY_CONFIG, TOY_IDENTITY } from "./toy-runner.ts";
