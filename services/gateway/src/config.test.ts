@@ -14,6 +14,7 @@ describe("readConfig()", () => {
     expect(config).toEqual({
       address: "127.0.0.1:7717",
       storeUrl: "file:/data",
+      security: { auth: "auto", allowPlaintext: false },
       cacheDir: "/cache",
       queueUrl: "local:",
       catalogueUrl: "memory:",

@@ -7,6 +7,7 @@ import { status as GrpcCode, Metadata } from "@grpc/grpc-js";
 import { KvaultError } from "@kvault/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Operations } from "#gen/google/longrunning/operations_pb.js";
+import { Cluster } from "#gen/kvault/v1/cluster_pb.js";
 import { Contexts } from "#gen/kvault/v1/contexts_pb.js";
 import { Inference } from "#gen/kvault/v1/inference_pb.js";
 import { Models } from "#gen/kvault/v1/models_pb.js";
@@ -19,7 +20,7 @@ import { fromGrpcError } from "../status.ts";
 import type { Refusal } from "./authentication.ts";
 import type { Principal } from "./principal.ts";
 
-const SERVICES: readonly DescService[] = [Contexts, Inference, Models, Operations, Workers];
+const SERVICES: readonly DescService[] = [Contexts, Inference, Models, Cluster, Operations, Workers];
 const METHODS = SERVICES.flatMap((service) => service.methods);
 const PATHS: readonly (readonly [string, DescMethod])[] = METHODS.map((method) => [
   `${method.parent.typeName}/${method.name}`,

@@ -1,1 +1,3 @@
-export { type Echo, echoService } from "./echo-service.ts";
+export * from "./echo-service.ts";
+export { type LongField, longFields } from "./long-fields.ts";
+export { type Random, randomMessage } from "./random-message.ts";

@@ -14,6 +14,7 @@ import {
   Progress_Phase,
   type RunningServer,
   type ServerCall,
+  type ServerOptions,
   startServer,
   Workers,
 } from "@kvault/rpc";
@@ -61,7 +62,11 @@ export async function* quickAnswer(request: ExecuteRequest): AsyncGenerator<Exec
 }
 
 /** Starts a worker; anything not scripted succeeds quickly. */
-export async function startFakeWorker(address: string, script: WorkerScript = {}): Promise<FakeWorker> {
+export async function startFakeWorker(
+  address: string,
+  script: WorkerScript = {},
+  options: Partial<ServerOptions> = {},
+): Promise<FakeWorker> {
   const builds: BuildRequest[] = [];
   const executes: ExecuteRequest[] = [];
   const loads: LoadRequest[] = [];
@@ -94,6 +99,6 @@ export async function startFakeWorker(address: string, script: WorkerScript = {}
       return { incarnation: address, maxQueries: script.maxQueries ?? 0, residentContextIds: [...resident] };
     },
   });
-  const server = await startServer({ address, services: [workers] });
+  const server = await startServer({ address, services: [workers], ...options });
   return { address: server.address, builds, executes, loads, evicted, statuses: () => statuses, server };
 }
