@@ -178,7 +178,7 @@ describe.each(families)("%s", (family) => {
     const before = layersOf(runner).map((layer) => context.layer(layer).key_KSD);
     const pass = resolveSpec("kvzip(chunk=16)|global|top-k(keep=0.4)|f32").scorer.repeatPass;
     if (pass === undefined) throw new Error("kvzip asks for a repeat pass");
-    const repeat = await runner.repeatPass(context, pass);
+    const { attention: repeat } = await runner.repeatPass(context, pass);
     const window = await runner.windowAttention(context, 4);
     for (const layer of layersOf(runner)) {
       const { numKvHeads, numQueryHeads } = config;

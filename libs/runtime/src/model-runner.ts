@@ -7,7 +7,7 @@
  *
  * @module
  */
-import type { RepeatPass } from "@kvault/compression";
+import type { MatMul, RepeatPass } from "@kvault/compression";
 import type { DenseLayerKv } from "@kvault/core";
 import type { ContextPrompt, ModelConfig, ModelIdentity, PromptBuilder, TokenDecoder } from "@kvault/model";
 import type { NormalSums } from "./calibration/ridge.ts";
@@ -19,8 +19,21 @@ export interface RunOptions {
   readonly betweenRuns?: () => Promise<void>;
 }
 
+/** A pass whose queries may be sampled. */
+export interface QueryOptions extends RunOptions {
+  /** Keep this many rotated queries of each KV head's group, drawn from all of the pass. */
+  readonly numQueries?: number;
+}
+
+export interface RepeatResult {
+  /** Per layer `[kvHead, seq]`: the most attention each position received from the repetition. */
+  readonly attention: readonly Float32Array[];
+  /** Per layer `[kvHead, m, headDim]`, where asked for. */
+  readonly queries?: readonly Float32Array[] | undefined;
+}
+
 /** What prefill observes on the way, reduced inside the graph. */
-export interface PrefillOptions extends RunOptions {
+export interface PrefillOptions extends QueryOptions {
   /** Mean and covariance of the queries of positions from this one on. */
   readonly momentsFrom?: number;
   /** Predict log scores of every pair. */
@@ -49,13 +62,15 @@ export interface ModelRunner {
   readonly tokens: TokenDecoder;
   /** Reads prefix and context once, in chunks. */
   prefill(prompt: ContextPrompt, options?: PrefillOptions): Promise<PrefilledContext>;
-  /** Per layer `[kvHead, seq]`: the most attention each position received while the model repeated the context. */
-  repeatPass(context: PrefilledContext, pass: RepeatPass, options?: RunOptions): Promise<readonly Float32Array[]>;
+  /** Lets the model repeat the context, which it sees whole. */
+  repeatPass(context: PrefilledContext, pass: RepeatPass, options?: QueryOptions): Promise<RepeatResult>;
   /**
    * Per layer `[queryHead, seq]`: the attention that the context's last `windowTokens` tokens pay
    * to each position, summed. They are read once more; `Infinity` reads all.
    */
   windowAttention(context: PrefilledContext, windowTokens: number, options?: RunOptions): Promise<readonly Float32Array[]>;
+  /** Matrix products, for work beside the model. */
+  matMul(): Promise<MatMul>;
   /** Loads what {@link openStepBatch} runs on, so that the first question does not wait for it. */
   prepareSteps(): Promise<void>;
   /** A batch of sequences that read one resident context. */
@@ -83,6 +98,8 @@ export interface PrefilledContext {
   readonly lastLogits_V: Float32Array;
   /** Per layer, where prefill was asked for them. */
   readonly moments?: readonly QueryMoments[] | undefined;
+  /** Per layer `[kvHead, m, headDim]` sampled queries, where prefill was asked for them. */
+  readonly queries?: readonly Float32Array[] | undefined;
   /** `[kvHead, seq]` predicted log scores per layer, where prefill was given a surrogate. */
   readonly surrogate?: readonly Float32Array[] | undefined;
   /** A fresh head-major copy of one layer. */

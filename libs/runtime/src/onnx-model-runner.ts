@@ -23,6 +23,8 @@ import { FitObserver } from "./calibration/fit-observer.ts";
 import type { PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
 import { MomentsObserver } from "./moments-observer.ts";
 import { appendTokens, type ChunkObserver, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
+import { openProducts, type Products } from "./products.ts";
+import { QuerySampler } from "./query-sampler.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
 import type { ContextTensors } from "./resident-context.ts";
 import { f32Tensor, openSession, type Session } from "./session.ts";
@@ -72,7 +74,9 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
       },
       async repeatPass(context, pass, runOptions = {}) {
         const { cache, prompt } = context as TokenCacheContext;
-        return runRepeatPass(await sessions.prefill("repeatAttention"), config, cache, prompt, prompts, pass, runOptions);
+        const observers: ObserverName[] =
+          runOptions.numQueries === undefined ? ["repeatAttention"] : ["queries", "repeatAttention"];
+        return runRepeatPass(await sessions.prefill(...observers), config, cache, prompt, prompts, pass, runOptions);
       },
       async windowAttention(context, windowTokens, runOptions = {}) {
         const { cache, ids } = context as TokenCacheContext;
@@ -85,6 +89,7 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
         await appendTokens(session, context.cache, context.ids, PREFILL_CHUNK_TOKENS, runOptions, [observer]);
         context.release();
       },
+      matMul: () => sessions.products(),
       async prepareSteps() {
         await sessions.step();
       },
@@ -101,6 +106,7 @@ class SessionSet {
   private readonly graphs: GraphSet;
   private readonly numThreads: number;
   private readonly sessions = new Map<string, Promise<Session>>();
+  private openedProducts: Promise<Products> | undefined;
   private closed = false;
 
   constructor(graphs: GraphSet, numThreads: number) {
@@ -117,8 +123,15 @@ class SessionSet {
     return this.open("step", () => this.graphs.step());
   }
 
+  /** Matrix products beside the model. */
+  products(): Promise<Products> {
+    this.openedProducts ??= openProducts({ numThreads: this.numThreads });
+    return this.openedProducts;
+  }
+
   async close(): Promise<void> {
     this.closed = true;
+    await (await this.openedProducts)?.close();
     const sessions = await Promise.allSettled(this.sessions.values());
     this.sessions.clear();
     for (const session of sessions) if (session.status === "fulfilled") await session.value.close();
@@ -144,9 +157,10 @@ class TokenCacheContext implements PrefilledContext {
   /** Prefix and context. */
   readonly ids: Int32Array;
   private readonly momentsObserver: MomentsObserver | undefined;
+  private readonly querySampler: QuerySampler | undefined;
   private readonly surrogateObserver: SurrogateObserver | undefined;
 
-  constructor(config: ModelConfig, prompt: ContextPrompt, { momentsFrom, surrogate }: PrefillOptions) {
+  constructor(config: ModelConfig, prompt: ContextPrompt, { momentsFrom, numQueries, surrogate }: PrefillOptions) {
     this.prompt = prompt;
     this.seqLen = prompt.prefixIds.length + prompt.contextIds.length;
     this.ids = new Int32Array(this.seqLen);
@@ -155,18 +169,24 @@ class TokenCacheContext implements PrefilledContext {
     this.cache = new TokenCache(config, this.seqLen);
     this.lastLogits_V = new Float32Array(config.vocabSize);
     this.momentsObserver = momentsFrom === undefined ? undefined : new MomentsObserver(config, momentsFrom);
+    this.querySampler = numQueries === undefined ? undefined : new QuerySampler(config, this.seqLen, numQueries);
     this.surrogateObserver = surrogate === undefined ? undefined : new SurrogateObserver(config, surrogate, this.seqLen);
   }
 
   get observerNames(): ObserverName[] {
     return [
       ...(this.momentsObserver === undefined ? [] : (["queryMoments"] as const)),
+      ...(this.querySampler === undefined ? [] : (["queries"] as const)),
       ...(this.surrogateObserver === undefined ? [] : (["surrogateScore"] as const)),
     ];
   }
 
   get moments(): readonly QueryMoments[] | undefined {
     return this.momentsObserver?.result();
+  }
+
+  get queries(): readonly Float32Array[] | undefined {
+    return this.querySampler?.result;
   }
 
   get surrogate(): readonly Float32Array[] | undefined {
@@ -176,7 +196,8 @@ class TokenCacheContext implements PrefilledContext {
   async fill(session: Session, options: RunOptions): Promise<void> {
     const logits = { logits: f32Tensor(this.lastLogits_V, [1, this.lastLogits_V.length]) };
     const lastRow: ChunkObserver = { bind: () => ({ inputs: {}, outputs: logits }), collect: () => undefined };
-    const observers = [lastRow, this.momentsObserver, this.surrogateObserver].filter((observer) => observer !== undefined);
+    const optional = [this.momentsObserver, this.querySampler, this.surrogateObserver];
+    const observers = [lastRow, ...optional.filter((observer) => observer !== undefined)];
     await appendTokens(session, this.cache, this.ids, PREFILL_CHUNK_TOKENS, options, observers);
   }
 

@@ -11,15 +11,16 @@
  */
 import { planRepeat, type RepeatPass } from "@kvault/compression";
 import { type ContextPrompt, globalLayers, type ModelConfig, type PromptBuilder } from "@kvault/model";
-import type { RunOptions } from "./model-runner.ts";
+import type { QueryOptions, RepeatResult } from "./model-runner.ts";
 import { appendTokens, causalMask } from "./prefill.ts";
+import { QuerySampler } from "./query-sampler.ts";
 import { f32Tensor, i64Tensor, perLayer, type Session } from "./session.ts";
 import type { TokenCache } from "./token-cache.ts";
 
 /** Repeat tokens of one run: `K·G·T × columns` floats of work per layer, 60 MB for 14 heads and 4,300 columns. */
 export const REPEAT_RUN_TOKENS = 256;
 
-/** Per layer `[kvHead, seqLen]`, 0 where no column was scored; empty for windowed layers. */
+/** Attention per layer `[kvHead, seqLen]`, 0 where no column was scored; empty for windowed layers. */
 export async function runRepeatPass(
   session: Session,
   config: ModelConfig,
@@ -27,8 +28,8 @@ export async function runRepeatPass(
   { prefixIds, contextIds }: ContextPrompt,
   prompts: PromptBuilder,
   pass: RepeatPass,
-  options: RunOptions,
-): Promise<Float32Array[]> {
+  options: QueryOptions,
+): Promise<RepeatResult> {
   const { numKvHeads } = config;
   const layers = globalLayers(config);
   const seqLen = cache.length;
@@ -40,6 +41,8 @@ export async function runRepeatPass(
     encode: (text) => prompts.encode(text),
   });
   const totalTokens = chunks.reduce((sum, chunk) => sum + chunk.inputIds.length, 0);
+  const { numQueries } = options;
+  const sampler = numQueries === undefined ? undefined : new QuerySampler(config, totalTokens, numQueries);
   const score_L = Array.from({ length: config.numLayers }, () => new Float32Array(0));
   for (const layer of layers) score_L[layer] = new Float32Array(numKvHeads * seqLen);
   cache.reserve(seqLen + Math.max(...chunks.map((chunk) => chunk.inputIds.length)));
@@ -68,6 +71,7 @@ export async function runRepeatPass(
             }
           },
         },
+        ...(sampler === undefined ? [] : [sampler]),
       ]);
       cache.truncate(seqLen);
       doneTokens += inputIds.length;
@@ -75,7 +79,7 @@ export async function runRepeatPass(
   } finally {
     cache.truncate(seqLen);
   }
-  return score_L;
+  return { attention: score_L, queries: sampler?.result };
 }
 
 /** `score_KS[k, start + c] = max(…, run_KC[k, c])`. */

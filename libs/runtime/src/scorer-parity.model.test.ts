@@ -24,7 +24,7 @@ describe.each(["smollm2-135m", "qwen2.5-coder-0.5b"])("%s", (name) => {
   const reference = readReferenceVectors(name);
   const { contextIds, prefixTokens } = reference;
   const prompt = { prefixIds: contextIds.slice(0, prefixTokens), contextIds: contextIds.slice(prefixTokens) };
-  const loop = new RunLoop(() => performance.now());
+  const loop = new RunLoop();
   const watch = { signal: new AbortController().signal, onProgress: () => undefined };
   let runner: ModelRunner;
 
@@ -36,10 +36,8 @@ describe.each(["smollm2-135m", "qwen2.5-coder-0.5b"])("%s", (name) => {
   test.each(METHODS)("$spec ranks as the reference's $reference", async ({ reference: method, spec }) => {
     const { scorer } = scorerFromSpec(spec);
     const context = await prefillFor(scorer, loop, runner, prompt, watch);
-    const { score_LKS, seqLen, numLayers, numKvHeads } = scoreLayers(
-      { scorer },
-      await gatherScoreSource(scorer, loop, runner, context, watch),
-    );
+    const { source } = await gatherScoreSource(scorer, loop, runner, context, watch);
+    const { score_LKS, seqLen, numLayers, numKvHeads } = scoreLayers({ scorer }, source);
     context.release();
     const expected = reference.score(method);
     let lowest = 1;

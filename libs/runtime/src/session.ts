@@ -33,11 +33,11 @@ function onnxRuntime(): typeof ort {
   return library;
 }
 
-/** Loads a graph; its external weights lie beside it. */
-export async function openSession(path: string, { numThreads }: SessionOptions): Promise<Session> {
+/** Loads a graph from its file, beside which its external weights lie, or from bytes that need none. */
+export async function openSession(graph: string | Uint8Array, { numThreads }: SessionOptions): Promise<Session> {
   let session: ort.InferenceSession;
   try {
-    session = await onnxRuntime().InferenceSession.create(path, {
+    session = await onnxRuntime().InferenceSession.create(graph as string, {
       executionProviders: ["cpu"],
       intraOpNumThreads: numThreads,
       interOpNumThreads: 1,
@@ -46,7 +46,11 @@ export async function openSession(path: string, { numThreads }: SessionOptions):
       logSeverityLevel: 3,
     });
   } catch (cause) {
-    throw new KvaultError("MODEL_CORRUPT", `Cannot load graph "${path}": ${(cause as Error).message}`, { cause });
+    throw new KvaultError(
+      "MODEL_CORRUPT",
+      `Cannot load graph${typeof graph === "string" ? ` "${graph}"` : ""}: ${(cause as Error).message}`,
+      { cause },
+    );
   }
   return {
     async run(inputs, outputs) {

@@ -10,7 +10,8 @@ import { type AnswerRequest, RunLoop } from "./run-loop.ts";
 async function contextOf(runner: ModelRunner, text: string): Promise<ResidentContext> {
   const prefilled = await runner.prefill(runner.prompts.context({ text }));
   const plan = resolveSpec("none");
-  const selection = selectPairs(plan, await gatherScoreSource(inputsOf(plan), new RunLoop(), runner, prefilled, {}));
+  const { source } = await gatherScoreSource(inputsOf(plan), new RunLoop(), runner, prefilled, {});
+  const selection = selectPairs(plan, source);
   const layers = Array.from({ length: TOY_CONFIG.numLayers }, (_, l) => keepRows(selection, l, prefilled.layer(l)));
   return makeToyResident(prefilled.seqLen, layers);
 }

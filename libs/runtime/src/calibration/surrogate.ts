@@ -35,8 +35,8 @@ export async function trainSurrogate(
   for (const [done, prompt] of prompts.entries()) {
     onProgress?.(done, prompts.length);
     const context = await runner.prefill(prompt, quiet);
-    const scores = await runner.repeatPass(context, pass, quiet).finally(() => context.release());
-    const targets = scores.map((score_KS) => score_KS.map((score) => Math.log(Math.max(score, LOWEST_SCORE))));
+    const { attention } = await runner.repeatPass(context, pass, quiet).finally(() => context.release());
+    const targets = attention.map((score_KS) => score_KS.map((score) => Math.log(Math.max(score, LOWEST_SCORE))));
     await runner.addToFit(prompt, targets, sums, quiet);
   }
   onProgress?.(prompts.length, prompts.length);

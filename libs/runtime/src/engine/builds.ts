@@ -14,13 +14,15 @@
 import {
   type Codec,
   type CompressionPlan,
+  type EncodableLayer,
   encodeLayer,
   keepRows,
+  refitRows,
   resolveSpec,
   type Selection,
   selectPairs,
 } from "@kvault/compression";
-import { invalidArgument, isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
+import { type DenseLayerKv, invalidArgument, isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
 import {
   type BlobStore,
   type BuildSeconds,
@@ -96,7 +98,7 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     const context = await prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call));
     prefilled = context;
     clock.enter("score");
-    const source = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
+    const { source, queries } = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
     const selection = withWindows(runner.config, selectPairs(plan, source));
     const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
     return await withWriter(deps.store, request.contextId, async (writer) => {
@@ -104,7 +106,8 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
         writer.putPart(sealed === undefined ? bytes : sealed(bytes, { contextId: request.contextId, ...place }), {
           signal: call.signal,
         });
-      const layers = await putLayers(put, context, selection, plan.codec, runner.config, clock, call);
+      const refitted = await refitOf(plan, runner, queries);
+      const layers = await putLayers(put, context, selection, plan.codec, refitted, runner.config, clock, call);
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
       const encryption = sealed === undefined ? {} : ({ encryption: ENCRYPTION } as const);
@@ -169,6 +172,7 @@ async function putLayers(
   context: PrefilledContext,
   selection: Selection,
   codec: Codec,
+  refitted: RefitLayer,
   config: ModelConfig,
   clock: BuildClock,
   { signal, onProgress }: BuildCall,
@@ -186,7 +190,8 @@ async function putLayers(
     clock.enter("compress");
     await yieldToEventLoop();
     throwIfAborted(signal);
-    const { numKvHeads, offset, ...rows } = keepRows(selection, layer, context.layer(layer));
+    const dense = context.layer(layer);
+    const { numKvHeads, offset, ...rows } = await refitted(layer, dense, keepRows(selection, layer, dense));
     const headLengths = Array.from({ length: numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
     const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies: ropeFrequencies(config, layer) });
     onProgress({ phase: "compress", done: layer + 1, total });
@@ -197,6 +202,21 @@ async function putLayers(
   }
   await arrive();
   return layers;
+}
+
+/** The kept pairs of a layer, changed by the plan's refit where it has one. */
+type RefitLayer = (layer: number, dense: DenseLayerKv, kept: EncodableLayer) => Promise<EncodableLayer>;
+
+async function refitOf(
+  plan: CompressionPlan,
+  runner: ModelRunner,
+  queries: readonly Float32Array[] | undefined,
+): Promise<RefitLayer> {
+  const { refit } = plan;
+  if (refit === undefined || queries === undefined) return async (_layer, _dense, kept) => kept;
+  const matMul = await runner.matMul();
+  return async (layer, dense, kept) =>
+    queries[layer].length === 0 ? kept : refitRows(refit, dense, kept, queries[layer], matMul);
 }
 
 async function putParts(

@@ -71,7 +71,8 @@ async function expectedAnswer(text: string, spec: string, question: string): Pro
   const loop = new RunLoop();
   const prompt = runner.prompts.context({ text });
   const prefilled = await prefillFor(inputsOf(plan), loop, runner, prompt, {});
-  const selection = selectPairs(plan, await gatherScoreSource(inputsOf(plan), loop, runner, prefilled, {}));
+  const { source } = await gatherScoreSource(inputsOf(plan), loop, runner, prefilled, {});
+  const selection = selectPairs(plan, source);
   const layers = Array.from({ length: TOY_CONFIG.numLayers }, (_, l) => keepRows(selection, l, prefilled.layer(l)));
   return toyAnswer(makeToyResident(prefilled.seqLen, layers), question);
 }

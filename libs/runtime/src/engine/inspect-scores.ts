@@ -32,7 +32,7 @@ export async function inspectScores(
     });
     const context = await prefillFor(scorer, loop, runner, prompt, watch("prefill"));
     try {
-      const source = await gatherScoreSource(scorer, loop, runner, context, watch("score"));
+      const { source } = await gatherScoreSource(scorer, loop, runner, context, watch("score"));
       const { numLayers, numKvHeads, seqLen, score_LKS } = scoreLayers({ scorer }, source);
       await writeWhole(
         request.outPath,

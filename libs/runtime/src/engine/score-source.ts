@@ -5,29 +5,50 @@
  *
  * @module
  */
-import type { CompressionPlan, Scorer, ScorerNeed, ScoreSource } from "@kvault/compression";
+import type { CompressionPlan, Refit, Scorer, ScorerNeed, ScoreSource } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
 import { type ContextPrompt, globalLayers, ropeFrequencies } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
 import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
+import { joinQueries } from "../query-sampler.ts";
 
 /** The part of a scorer that says what it must be given. */
 export type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom" | "profile">;
+
+/** What a build gathers: a scorer's arrays, and queries for the refit. */
+export interface GatherInputs extends ScorerInputs {
+  readonly refit?: Pick<Refit, "queries" | "numQueries"> | undefined;
+}
+
+/** What was gathered. */
+export interface Gathered {
+  readonly source: ScoreSource;
+  /** Per layer `[kvHead, m, headDim]`, where a refit asked for them. */
+  readonly queries?: readonly Float32Array[] | undefined;
+}
 
 type Watch = Pick<RunOptions, "signal" | "onProgress">;
 
 const GATHERED: ReadonlySet<ScorerNeed> = new Set(["keys", "values", "repeat-attention", "window-attention", "query-moments"]);
 
 /** What a plan's scorer must be given: nothing where every pair is kept. MODEL_UNSUPPORTED for what needs a calibration. */
-export function inputsOf(plan: CompressionPlan): ScorerInputs {
+export function inputsOf(plan: CompressionPlan): GatherInputs {
   const [profile] = plan.profiles;
   if (profile !== undefined) throw notCalibrated(profile);
-  return plan.evicts ? plan.scorer : { needs: new Set() };
+  if (!plan.evicts) return { needs: new Set() };
+  const { needs, repeatPass, windowTokens, momentsFrom } = plan.scorer;
+  return {
+    needs,
+    ...(repeatPass === undefined ? {} : { repeatPass }),
+    ...(windowTokens === undefined ? {} : { windowTokens }),
+    ...(momentsFrom === undefined ? {} : { momentsFrom }),
+    refit: plan.refit,
+  };
 }
 
 /** Reads the context, observing on the way what `inputs` asks for. */
 export async function prefillFor(
-  inputs: ScorerInputs,
+  inputs: GatherInputs,
   loop: RunLoop,
   runner: ModelRunner,
   prompt: ContextPrompt,
@@ -36,21 +57,24 @@ export async function prefillFor(
   for (const need of inputs.needs) if (!GATHERED.has(need)) throw notCalibrated(need);
   if (inputs.profile !== undefined) throw notCalibrated(inputs.profile);
   const { momentsFrom } = inputs;
-  const observe = momentsFrom === undefined ? {} : { momentsFrom };
+  const numQueries = queriesOf(inputs, "own");
+  const observe = { ...(momentsFrom === undefined ? {} : { momentsFrom }), ...(numQueries === undefined ? {} : { numQueries }) };
   return loop.longWork((options) => runner.prefill(prompt, { ...options, ...observe }), watch);
 }
 
 /** Makes the passes that `inputs` asks for over what {@link prefillFor} read. */
 export async function gatherScoreSource(
-  inputs: ScorerInputs,
+  inputs: GatherInputs,
   loop: RunLoop,
   runner: ModelRunner,
   context: PrefilledContext,
   watch: Watch,
-): Promise<ScoreSource> {
+): Promise<Gathered> {
   const { repeatPass, windowTokens, needs } = inputs;
-  const repeatAttention =
-    repeatPass && (await loop.longWork((options) => runner.repeatPass(context, repeatPass, options), watch));
+  const numQueries = queriesOf(inputs, "repeat");
+  const sampling = numQueries === undefined ? {} : { numQueries };
+  const repeat =
+    repeatPass && (await loop.longWork((options) => runner.repeatPass(context, repeatPass, { ...options, ...sampling }), watch));
   const windowAttention =
     windowTokens === undefined
       ? undefined
@@ -65,7 +89,7 @@ export async function gatherScoreSource(
     prefixTokens: context.prompt.prefixIds.length,
   };
   const { moments } = context;
-  return {
+  const source: ScoreSource = {
     ...sizes,
     layer(index) {
       const layer = layers[index];
@@ -76,13 +100,21 @@ export async function gatherScoreSource(
         numQueryHeads,
         ...(dense && needs.has("keys") ? { key_KSD: dense.key_KSD } : {}),
         ...(dense && needs.has("values") ? { value_KSD: dense.value_KSD } : {}),
-        ...(repeatAttention ? { repeatAttention_KS: repeatAttention[layer] } : {}),
+        ...(repeat ? { repeatAttention_KS: repeat.attention[layer] } : {}),
         ...(windowAttention ? { windowAttention_HS: windowAttention[layer] } : {}),
         ...(moments ? { queryMean_HD: moments[layer].mean_HD, queryCovariance_HDD: moments[layer].covariance_HDD } : {}),
         ...(moments ? { ropeFrequencies: ropeFrequencies(runner.config, layer) } : {}),
       };
     },
   };
+  const [own, repeated] = [context.queries, repeat?.queries];
+  return { source, queries: own && repeated ? joinQueries(own, repeated, runner.config) : (own ?? repeated) };
+}
+
+/** How many queries of a KV head the refit wants from the context's own pass or from the repeat pass. */
+function queriesOf({ refit }: GatherInputs, pass: "own" | "repeat"): number | undefined {
+  if (refit === undefined || (refit.queries !== pass && refit.queries !== "both")) return undefined;
+  return refit.queries === "both" ? Math.ceil(refit.numQueries / 2) : refit.numQueries;
 }
 
 function notCalibrated(what: string): KvaultError {

@@ -12,6 +12,7 @@
  *
  * @module
  */
+import { plainMatMul } from "@kvault/compression";
 import { type DenseLayerKv, type RaggedLayerKv, sha256Hex, throwIfAborted } from "@kvault/core";
 import type { ContextPrompt, ModelConfig, ModelIdentity, PromptBuilder, TokenDecoder } from "@kvault/model";
 import { yieldToEventLoop } from "../event-loop.ts";
@@ -102,9 +103,10 @@ export function createToyRunner(hooks: ToyHooks = {}): ModelRunner {
     async repeatPass(context, _pass, options = {}) {
       await pass(context.prompt.contextIds.length, options);
       const rows = TOY_CONFIG.numKvHeads * context.seqLen;
-      return Array.from({ length: TOY_CONFIG.numLayers }, (_, layer) =>
+      const attention = Array.from({ length: TOY_CONFIG.numLayers }, (_, layer) =>
         Float32Array.from({ length: rows }, (_, i) => mix(layer + 1, i) / 2 ** 32),
       );
+      return { attention };
     },
     async windowAttention(context, windowTokens, options = {}) {
       await pass(Math.min(windowTokens, context.seqLen), options);
@@ -113,6 +115,7 @@ export function createToyRunner(hooks: ToyHooks = {}): ModelRunner {
         Float32Array.from({ length: rows }, (_, i) => mix(layer + 1, i) / 2 ** 32),
       );
     },
+    matMul: async () => plainMatMul,
     prepareSteps: async () => undefined,
     openStepBatch: (context) => new ToyStepBatch(context as ToyResident, onStepRun),
     async close() {

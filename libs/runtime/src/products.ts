@@ -1,0 +1,38 @@
+/**
+ * Matrix products inside ONNX Runtime, for the value refit: some twenty times the plain loops.
+ * Sums are f32, in blocks.
+ *
+ * @module
+ */
+import type { MatMul } from "@kvault/compression";
+import { buildProductGraph } from "@kvault/model";
+import { f32Tensor, openSession, type Session, type SessionOptions } from "./session.ts";
+
+export interface Products extends MatMul {
+  close(): Promise<void>;
+}
+
+/** Opens the three products; the caller closes them. */
+export async function openProducts(options: SessionOptions): Promise<Products> {
+  const open = (left: boolean, right: boolean): Promise<Session> => openSession(buildProductGraph({ left, right }), options);
+  const [plain, leftTransposed, rightTransposed] = await Promise.all([open(false, false), open(true, false), open(false, true)]);
+  const run = async (
+    session: Session,
+    [left, leftShape]: readonly [Float32Array, readonly number[]],
+    [right, rightShape]: readonly [Float32Array, readonly number[]],
+    shape: readonly [number, number],
+  ): Promise<Float32Array> => {
+    const product = new Float32Array(shape[0] * shape[1]);
+    const inputs = { left: f32Tensor(left, leftShape), right: f32Tensor(right, rightShape) };
+    await session.run(inputs, { product: f32Tensor(product, shape) });
+    return product;
+  };
+  return {
+    times: (a, b, M, N, D) => run(plain, [a, [M, N]], [b, [N, D]], [M, D]),
+    transposedTimes: (a, b, M, N, D) => run(leftTransposed, [a, [M, N]], [b, [M, D]], [N, D]),
+    timesTransposed: (a, b, M, N, D) => run(rightTransposed, [a, [M, D]], [b, [N, D]], [M, N]),
+    async close() {
+      for (const session of [plain, leftTransposed, rightTransposed]) await session.close();
+    },
+  };
+}
