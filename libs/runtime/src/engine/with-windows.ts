@@ -7,28 +7,40 @@
 import type { Selection } from "@kvault/compression";
 import { globalLayers, type ModelConfig, windowOf } from "@kvault/model";
 
-/** `selection`'s layers are the model's global layers, in order. */
+/** `selection`'s layers are the model's global layers, in order. Pairs of windowed layers score above all others. */
 export function withWindows(config: ModelConfig, selection: Selection): Selection {
   if (config.slidingWindow === undefined) return selection;
   const { numLayers, numKvHeads } = config;
-  const { seqLen, offset_LK, position_n } = selection;
+  const { seqLen, offset_LK, position_n, score_n } = selection;
   const scored = new Map(globalLayers(config).map((layer, index) => [layer, index]));
-  const rows: Uint32Array[] = [];
+  const highest = (score_n ?? []).reduce((most, score) => Math.max(most, score), 0) + 1;
+  const positions: number[] = [];
+  const scores: number[] = [];
+  const offsets = [0];
   for (let layer = 0; layer < numLayers; layer++) {
     const index = scored.get(layer);
     for (let k = 0; k < numKvHeads; k++) {
       if (index === undefined) {
         const kept = Math.min(seqLen, windowOf(config, layer) as number);
-        rows.push(Uint32Array.from({ length: kept }, (_, i) => seqLen - kept + i));
+        for (let position = seqLen - kept; position < seqLen; position++) {
+          positions.push(position);
+          scores.push(highest);
+        }
       } else {
         const row = index * numKvHeads + k;
-        rows.push(position_n.subarray(offset_LK[row], offset_LK[row + 1]));
+        for (let n = offset_LK[row]; n < offset_LK[row + 1]; n++) {
+          positions.push(position_n[n]);
+          scores.push(score_n?.[n] ?? 0);
+        }
       }
+      offsets.push(positions.length);
     }
   }
-  const offsets = new Uint32Array(rows.length + 1);
-  for (const [row, { length }] of rows.entries()) offsets[row + 1] = offsets[row] + length;
-  const positions = new Uint32Array(offsets[rows.length]);
-  for (const [row, kept] of rows.entries()) positions.set(kept, offsets[row]);
-  return { ...selection, numLayers, offset_LK: offsets, position_n: positions };
+  return {
+    ...selection,
+    numLayers,
+    offset_LK: Uint32Array.from(offsets),
+    position_n: Uint32Array.from(positions),
+    ...(score_n === undefined ? {} : { score_n: Float32Array.from(scores) }),
+  };
 }
