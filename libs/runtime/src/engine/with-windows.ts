@@ -13,7 +13,7 @@ export function withWindows(config: ModelConfig, selection: Selection): Selectio
   const { numLayers, numKvHeads } = config;
   const { seqLen, offset_LK, position_n, score_n } = selection;
   const scored = new Map(globalLayers(config).map((layer, index) => [layer, index]));
-  const highest = (score_n ?? []).reduce((most, score) => Math.max(most, score), 0) + 1;
+  const highest = (score_n ?? new Float32Array(0)).reduce((most, score) => Math.max(most, score), 0) + 1;
   const positions: number[] = [];
   const scores: number[] = [];
   const offsets = [0];
