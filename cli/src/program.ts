@@ -9,12 +9,15 @@ import { addAsk } from "./commands/ask.ts";
 import { type Host, reflow } from "./commands/command.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
+import { addGc } from "./commands/gc.ts";
 import { addInspect } from "./commands/inspect.ts";
+import { addKey } from "./commands/key.ts";
 import { addMethods } from "./commands/methods.ts";
 import { addModel } from "./commands/model.ts";
 import { addQuery } from "./commands/query.ts";
 import { addServices } from "./commands/services.ts";
 import { addStatus } from "./commands/status.ts";
+import { addTenant, addToken } from "./commands/token.ts";
 import { addUp } from "./commands/up.ts";
 
 const DESCRIPTION = `Compressed KV caches of long contexts: read once, stored, queried many times.
@@ -36,7 +39,19 @@ export function createProgram(host: Host): Command {
     .configureOutput({ writeOut: (text) => host.streams.stdout.write(text), writeErr: (text) => host.streams.stderr.write(text) })
     .showSuggestionAfterError()
     .showHelpAfterError("Add --help to see how it is used.");
-  for (const add of [addDemo, addUp, addAsk, addContext, addQuery, addModel, addMethods, addInspect, addStatus, addServices])
+  for (const add of [
+    addDemo,
+    addUp,
+    addAsk,
+    addContext,
+    addQuery,
+    addModel,
+    addMethods,
+    addInspect,
+    addGc,
+    addStatus,
+    addServices,
+  ])
     add(program, host);
   return program;
 }

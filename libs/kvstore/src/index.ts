@@ -15,6 +15,8 @@ export type { Tier } from "./cache-tier.ts";
 export { checkedStore } from "./checked-store.ts";
 export type { CircuitBreakerOptions, CircuitState } from "./circuit-breaker.ts";
 export { circuitBreaker } from "./circuit-breaker.ts";
+export type { GarbageReport } from "./collect-garbage.ts";
+export { collectGarbage } from "./collect-garbage.ts";
 export * from "./content-id.ts";
 export { KeyRing, openKeyRing, type PartTransform } from "./encryption/key-ring.ts";
 export { createMasterKeyLine, readMasterKeys } from "./encryption/master-keys.ts";

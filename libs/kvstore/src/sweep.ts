@@ -22,6 +22,10 @@ export interface SweepOptions extends CallOptions {
   readonly nowMs?: number;
   /** Told of each context whose manifest cannot be read. */
   readonly onBroken?: (contextId: string, error: KvaultError) => void;
+  /** True for a context that is being built or read: all that is its stays. */
+  readonly isInUse?: (contextId: string) => Promise<boolean>;
+  /** Count what would be removed, and leave it. */
+  readonly dryRun?: boolean;
 }
 
 export interface SweepReport {
@@ -66,10 +70,11 @@ async function removeUnnamed(
   report: { removedParts: number; removedBytes: number },
 ): Promise<void> {
   if (old[0] === undefined) return;
+  if ((await options.isInUse?.(old[0].contextId)) === true) return;
   const isNamed = await namedParts(store, old[0].contextId, options);
   await eachAtOnce(old, async ({ key, sha256, bytes }) => {
     if (isNamed(sha256)) return;
-    await store.delete(key, { signal: options.signal });
+    if (options.dryRun !== true) await store.delete(key, { signal: options.signal });
     report.removedParts++;
     report.removedBytes += bytes;
   });

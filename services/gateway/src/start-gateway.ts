@@ -5,7 +5,7 @@
  * @module
  */
 import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
-import { type BlobStore, openStore } from "@kvault/kvstore";
+import { type BlobStore, collectGarbage, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import { openQueue, type QueueOptions } from "@kvault/queue";
 import {
@@ -91,6 +91,12 @@ const DEFAULT_MAX_STREAMS = 1_024;
 const DEFAULT_SWEEP_INTERVAL_MS = 60_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
+/** How often garbage in the store is looked for, by one gateway. */
+const GC_INTERVAL_MS = 3_600_000;
+const GC_LEASE_MS = 60_000;
+/** Longer than any build: its parts come before its manifest. */
+const GC_GRACE_MS = 24 * 3_600_000;
+
 /** How often builds of gateways that died are looked for. */
 const ADOPT_INTERVAL_MS = 5_000;
 
@@ -149,7 +155,20 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await remover.sweep(Date.now());
     await tenantRemover.look();
   };
+  const collect = async (): Promise<void> => {
+    const lease = await leases.acquire("gc", { ttlMs: GC_LEASE_MS });
+    if (lease === undefined) return;
+    try {
+      const isInUse = async (id: string): Promise<boolean> =>
+        (await leases.readers(id)) > 0 || (await catalogue.get(id))?.state.type === "creating";
+      const found = await collectGarbage(store, { graceMs: GC_GRACE_MS, isInUse, signal: lease.lost });
+      if (found.removedParts + found.removedRequests > 0) log.info({ ...found }, "garbage removed");
+    } finally {
+      await lease.release();
+    }
+  };
   const chores = [
+    every(GC_INTERVAL_MS, collect, (error) => log.warn({ err: error }, "garbage not collected")),
     every(options.sweepIntervalMs ?? DEFAULT_SWEEP_INTERVAL_MS, sweep, (error) => log.warn({ err: error }, "sweep not done")),
     every(
       ADOPT_INTERVAL_MS,
