@@ -1,0 +1,154 @@
+/**
+ * What a gateway costs: one gateway process before a simulated decode worker, clients here.
+ *
+ *     npx tsx --conditions=kvault-source tests/bench/gateway/main.ts [SECONDS]
+ *
+ * Prints one line of JSON:
+ * - `saturated`: answers of 16 tokens a second with 64 clients that never pause, and how much
+ *   processor time of the gateway one takes: clients and worker share the machine with it;
+ * - `half`: at half that rate, time to first token and whole answers through the gateway, straight
+ *   from the worker, and the difference;
+ * - `overload`: a worker of 32 places of 10 ms a token, asked three times as often as it can
+ *   answer: what the admitted saw against an unloaded worker, how soon the rest were refused, and
+ *   the gateway's memory before and after.
+ *
+ * @module
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient, openChannel, Workers } from "@kvault/rpc";
+import { type Api, build, connect } from "../../e2e/support/api.ts";
+import { freePort, type RunningProcess, startService } from "../../e2e/support/kvault.ts";
+import { type AskOnce, closedLoop, openLoop } from "./load.ts";
+
+const TOKENS = 16;
+const CLIENTS = 64;
+/** Of the worker that is overloaded. */
+const PLACES = 32;
+const TOKEN_MS = 10;
+/** Linux' clock ticks a second, as in /proc/PID/stat. */
+const TICKS = 100;
+
+interface Rig {
+  readonly api: Api;
+  readonly gateway: RunningProcess;
+  readonly viaGateway: AskOnce;
+  readonly straight: AskOnce;
+  stop(): Promise<void>;
+}
+
+/** A gateway in its own process before a simulated worker in another. */
+async function startRig(tokenMs: number, places: number): Promise<Rig> {
+  const folder = await mkdtemp(join(tmpdir(), "kvault-bench-"));
+  const [workerAddress, address] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+  const worker: ChildProcess = fork(new URL("./simulated-worker.ts", import.meta.url), [
+    workerAddress,
+    String(tokenMs),
+    String(places),
+  ]);
+  await once(worker, "message");
+  const env = {
+    KVAULT_GATEWAY_ADDRESS: address,
+    KVAULT_STORE_URL: `file:${folder}`,
+    KVAULT_CACHE_DIR: folder,
+    KVAULT_PREFILL_WORKERS: workerAddress,
+    KVAULT_DECODE_WORKERS: workerAddress,
+    KVAULT_LOG_LEVEL: "error",
+  };
+  const gateway = await startService("gateway", env, address);
+  const api = await connect(address);
+  const { name } = await build(api, { model: "smollm2-135m", content: { content: { case: "text", value: "A text." } } });
+  const channel = openChannel(workerAddress);
+  const client = createClient(Workers, channel);
+  const limits = { maxTokens: TOKENS };
+  return {
+    api,
+    gateway,
+    viaGateway: () => api.inference.query({ source: { case: "context", value: name }, question: "What?", limits }),
+    straight: () => client.execute({ source: { case: "contextId", value: name }, question: "What?", limits }),
+    async stop() {
+      channel.close();
+      api.close();
+      await gateway.stop();
+      worker.kill("SIGTERM");
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Processor seconds a process has used. */
+function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
+
+function residentMiB(pid: number): number {
+  const [, kib = "0"] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return Math.round(Number(kib) / 1_024);
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;
+
+async function cost(seconds: number): Promise<object> {
+  const rig = await startRig(0, 10_000);
+  try {
+    await closedLoop(rig.viaGateway, CLIENTS, 2);
+    const cpuBefore = cpuSeconds(rig.gateway.pid);
+    const full = await closedLoop(rig.viaGateway, CLIENTS, seconds);
+    const cpu = cpuSeconds(rig.gateway.pid) - cpuBefore;
+    const perSecond = full.answered / full.seconds;
+    const rate = Math.round(perSecond / 2);
+    const straight = await openLoop(rig.straight, rate, seconds);
+    const via = await openLoop(rig.viaGateway, rate, seconds);
+    return {
+      saturated: {
+        streamsPerSecond: round(perSecond),
+        failed: full.failed,
+        gatewayCpuMsPerStream: round((cpu * 1_000) / full.answered),
+        streamsPerGatewayCpuSecond: round(full.answered / cpu),
+      },
+      half: {
+        streamsPerSecond: rate,
+        failed: via.failed,
+        via: { ttftMs: via.ttftMs, totalMs: via.totalMs },
+        straight: { ttftMs: straight.ttftMs, totalMs: straight.totalMs },
+        addedTtftP99Ms: round(via.ttftMs.p99 - straight.ttftMs.p99),
+        addedTotalP99Ms: round(via.totalMs.p99 - straight.totalMs.p99),
+      },
+    };
+  } finally {
+    await rig.stop();
+  }
+}
+
+async function overload(seconds: number): Promise<object> {
+  const rig = await startRig(TOKEN_MS, PLACES);
+  const capacity = PLACES / ((TOKENS * TOKEN_MS) / 1_000);
+  try {
+    const unloaded = await openLoop(rig.viaGateway, capacity / 10, seconds);
+    const before = residentMiB(rig.gateway.pid);
+    const over = await openLoop(rig.viaGateway, capacity * 3, seconds);
+    return {
+      capacityPerSecond: capacity,
+      offeredPerSecond: capacity * 3,
+      answered: over.answered,
+      refused: over.refused,
+      failed: over.failed,
+      unloadedTtftMs: unloaded.ttftMs,
+      admittedTtftMs: over.ttftMs,
+      refusedMs: over.refusedMs,
+      gatewayMiB: { before, after: residentMiB(rig.gateway.pid) },
+    };
+  } finally {
+    await rig.stop();
+  }
+}
+
+const seconds = Number(process.argv[2] ?? 10);
+const report = { processors: availableParallelism(), seconds, ...(await cost(seconds)), overload: await overload(seconds) };
+process.stdout.write(`${JSON.stringify(report)}\n`);
