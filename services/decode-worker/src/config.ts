@@ -6,6 +6,7 @@
  */
 import { availableParallelism } from "node:os";
 import { KvaultError, unknownVariables } from "@kvault/core";
+import { type SecuritySettings, securitySettings } from "@kvault/rpc";
 import { z } from "zod";
 
 const wholeNumber = (min: number): z.ZodType<number> => z.coerce.number().int().min(min);
@@ -15,6 +16,20 @@ const schema = z.object({
   KVAULT_WORKER_ADDRESS: z.string().min(1).default("127.0.0.1:7719"),
   /** Where records are, e.g. `file:/var/lib/kvault`. Gateway and prefill workers must have the same. */
   KVAULT_STORE_URL: z.string().min(1),
+  /** Master keys that wrap tenants' keys: parts are sealed. Every worker needs it once one has it. */
+  KVAULT_MASTER_KEY_FILE: z.string().min(1).optional(),
+  /** Ask callers for tokens: `on`, `off`, or `auto`: with an access file, and wherever others can reach the address. */
+  KVAULT_AUTH: z.enum(["auto", "on", "off"]).default("auto"),
+  /** Access file: tenants and hashes of their tokens; see `kvault token`. Read again when it changes. */
+  KVAULT_TOKENS_FILE: z.string().min(1).optional(),
+  /** Certificate shown to callers, PEM file. Read again when it changes, with its key. */
+  KVAULT_TLS_CERT_FILE: z.string().min(1).optional(),
+  /** Key of the certificate, PEM file. */
+  KVAULT_TLS_KEY_FILE: z.string().min(1).optional(),
+  /** Authorities whose callers alone are let in (mutual TLS), PEM file. */
+  KVAULT_TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
+  /** `true`: speak without TLS on addresses that others can reach. For networks that encrypt by themselves. */
+  KVAULT_ALLOW_PLAINTEXT: z.enum(["true", "false"]).default("false"),
   /** Folder of model files and generated graphs. */
   KVAULT_CACHE_DIR: z.string().min(1),
   /** `true`: never download a model. */
@@ -40,6 +55,8 @@ const schema = z.object({
 export interface DecodeWorkerConfig {
   readonly address: string;
   readonly storeUrl: string;
+  readonly masterKeyFile?: string;
+  readonly security: SecuritySettings;
   readonly cacheDir: string;
   readonly offline: boolean;
   readonly numThreads: number;
@@ -66,6 +83,8 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): D
   return Object.freeze({
     address: data.KVAULT_WORKER_ADDRESS,
     storeUrl: data.KVAULT_STORE_URL,
+    ...(data.KVAULT_MASTER_KEY_FILE === undefined ? {} : { masterKeyFile: data.KVAULT_MASTER_KEY_FILE }),
+    security: securitySettings(data),
     cacheDir: data.KVAULT_CACHE_DIR,
     offline: data.KVAULT_OFFLINE === "true",
     numThreads: data.KVAULT_THREADS,

@@ -6,7 +6,14 @@
  */
 import { randomUUID } from "node:crypto";
 import { openLeases, openRegistry } from "@kvault/cluster";
-import { INTERNAL_MESSAGE_BYTES, type RpcLogger, requestLog, startServer } from "@kvault/rpc";
+import {
+  INTERNAL_MESSAGE_BYTES,
+  openSecurity,
+  type RpcLogger,
+  requestLog,
+  type SecuritySettings,
+  startServer,
+} from "@kvault/rpc";
 import { type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
 import { leasedReads } from "./leased-reads.ts";
 import { LoadMeter } from "./load-meter.ts";
@@ -17,6 +24,8 @@ export interface DecodeWorkerOptions extends Omit<OpenEngineOptions, "onEvent"> 
   /** `host:port` (port 0: a free one) or `unix:/path`. */
   readonly address: string;
   readonly log: RpcLogger;
+  /** What callers have to show: see docs/security.md. On a loopback address or a unix socket nothing, when absent. */
+  readonly security?: SecuritySettings;
   /** Queries answered at the same time; 64. */
   readonly maxQueries?: number;
   /** Where this worker registers and leases are; `memory:`. */
@@ -40,7 +49,8 @@ const DEFAULT_DRAIN_MS = 10_000;
 /** Starts engine and server; resolves when queries are taken. */
 export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<RunningWorker> {
   const { address, log, maxQueries = DEFAULT_MAX_QUERIES, onEngineFailed, ...more } = options;
-  const { registryUrl = "memory:", advertiseAddress, ...engineOptions } = more;
+  const { registryUrl = "memory:", advertiseAddress, security = {}, ...engineOptions } = more;
+  const guard = openSecurity(security, { address, roles: ["service"], log });
   const incarnation = randomUUID();
   const startedMs = Date.now();
   let setServing: (serving: boolean) => void = () => undefined;
@@ -60,6 +70,7 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
   const release = async (): Promise<void> => {
     for (const each of shared) await each.close();
     await engine.close();
+    guard.close();
   };
   try {
     const leases = openLeases(registryUrl);
@@ -80,6 +91,7 @@ export async function startDecodeWorker(options: DecodeWorkerOptions): Promise<R
       services: [service],
       interceptors: [requestLog],
       log,
+      ...guard.serverOptions,
       maxMessageBytes: INTERNAL_MESSAGE_BYTES,
     });
     setServing = (serving) => server.setServing(serving);

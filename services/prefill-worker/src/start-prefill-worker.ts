@@ -11,8 +11,10 @@ import { openQueue } from "@kvault/queue";
 import {
   INTERNAL_MESSAGE_BYTES,
   type JsonValue,
+  openSecurity,
   type RpcLogger,
   requestLog,
+  type SecuritySettings,
   startServer,
 } from "@kvault/rpc";
 import { type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
@@ -24,6 +26,8 @@ export interface PrefillWorkerOptions extends Omit<OpenEngineOptions, "residentB
   /** `host:port` (port 0: a free one) or `unix:/path`. */
   readonly address: string;
   readonly log: RpcLogger;
+  /** What callers have to show: see docs/security.md. On a loopback address or a unix socket nothing, when absent. */
+  readonly security?: SecuritySettings;
   /** Builds that may wait behind the one that runs; 2. */
   readonly maxWaitingBuilds?: number;
   /** A shared queue that builds are taken from; without one gateways bring them. */
@@ -51,7 +55,8 @@ const LOCAL_QUEUE = "local:";
 /** Starts engine and server; resolves when builds are taken. */
 export async function startPrefillWorker(options: PrefillWorkerOptions): Promise<RunningWorker> {
   const { address, log, maxWaitingBuilds = DEFAULT_MAX_WAITING_BUILDS, onEngineFailed, ...more } = options;
-  const { queueUrl = LOCAL_QUEUE, registryUrl = "memory:", advertiseAddress, ...engineOptions } = more;
+  const { queueUrl = LOCAL_QUEUE, registryUrl = "memory:", advertiseAddress, security = {}, ...engineOptions } = more;
+  const guard = openSecurity(security, { address, roles: ["service"], log });
   const incarnation = randomUUID();
   const startedMs = Date.now();
   let setServing: (serving: boolean) => void = () => undefined;
@@ -76,6 +81,7 @@ export async function startPrefillWorker(options: PrefillWorkerOptions): Promise
   const release = async (): Promise<void> => {
     for (const each of shared) await each.close();
     await engine.close();
+    guard.close();
   };
   try {
     const leases = own(openLeases(registryUrl));
@@ -85,6 +91,7 @@ export async function startPrefillWorker(options: PrefillWorkerOptions): Promise
       services: [workerService(engine, new BuildSlots(maxWaitingBuilds), incarnation)],
       interceptors: [requestLog],
       log,
+      ...guard.serverOptions,
       maxMessageBytes: INTERNAL_MESSAGE_BYTES,
     });
     setServing = (serving) => server.setServing(serving);
