@@ -9,6 +9,7 @@ import { addAsk } from "./commands/ask.ts";
 import { type Host, reflow } from "./commands/command.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
+import { addGc } from "./commands/gc.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKey } from "./commands/key.ts";
 import { addMethods } from "./commands/methods.ts";
@@ -47,6 +48,7 @@ export function createProgram(host: Host): Command {
     addModel,
     addMethods,
     addInspect,
+    addGc,
     addStatus,
     addToken,
     addTenant,
