@@ -64,8 +64,11 @@ export interface RunningServer {
 
 /** What a call that was cut gets to send its last status. */
 const FORCE_GRACE_MS = 250;
-/** Streams that are not ours (health watches) are not waited for beyond this. */
-const STRANGER_GRACE_MS = 100;
+/**
+ * When our calls are over, connections get this long to close: a busy caller reads its last reply
+ * from one that must not be cut. Streams that are not ours (health watches) never end by themselves.
+ */
+const STRANGER_GRACE_MS = 1_000;
 const DEFAULT_DRAIN_MS = 10_000;
 const DEFAULT_STALLED_READER_MS = 30_000;
 
