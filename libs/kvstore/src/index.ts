@@ -19,7 +19,7 @@ export type { GarbageReport } from "./collect-garbage.ts";
 export { collectGarbage } from "./collect-garbage.ts";
 export * from "./content-id.ts";
 export { KeyRing, openKeyRing, type PartTransform } from "./encryption/key-ring.ts";
-export { createMasterKeyLine, readMasterKeys } from "./encryption/master-keys.ts";
+export { createMasterKeyLine, parseMasterKeys, readMasterKeys } from "./encryption/master-keys.ts";
 export { openPart, type PartPlace, sealPart } from "./encryption/sealed-part.ts";
 export { rewrapTenantKeys, shredTenantKey } from "./encryption/tenant-keys.ts";
 export * from "./identity.ts";

@@ -29,7 +29,7 @@ export interface Quotas {
   readonly tokensPerSecond?: number | undefined;
 }
 
-export interface TenantEntry {
+interface TenantEntry {
   /** 64 hex digits; "" for the tenant of servers without tokens. */
   readonly salt: string;
   readonly createTimeMs: number;

@@ -18,7 +18,7 @@ import { type WatchedFile, watchFiles } from "./watched-file.ts";
 /** Compared with where there is no entry. */
 const NOBODY = "0".repeat(64);
 
-export type RefusalReason = "absent" | "wrong" | "expired" | "revoked";
+type RefusalReason = "absent" | "wrong" | "expired" | "revoked";
 
 export interface AccessRegistryOptions {
   readonly log?: RpcLogger;

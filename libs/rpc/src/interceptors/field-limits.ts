@@ -62,7 +62,7 @@ export function handledMethods(services: readonly ServiceImplementation[]): Desc
   );
 }
 
-export interface LimitedField {
+interface LimitedField {
   /** `package.Message.field`. */
   readonly name: string;
   readonly field: DescField;

@@ -14,7 +14,7 @@ import { open } from "node:fs/promises";
 import { KvaultError } from "@kvault/core";
 import type { RpcLogger } from "@kvault/rpc";
 
-export interface AuditEntry {
+interface AuditEntry {
   readonly requestId: string;
   /** "" for callers that were not let in. */
   readonly tenant: string;
