@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { startDecodeWorker } from "@kvault/decode-worker";
 import { startGateway } from "@kvault/gateway";
 import { startPrefillWorker } from "@kvault/prefill-worker";
+import type { SecuritySettings } from "@kvault/rpc";
 import { createLogger, type LogLevel } from "@kvault/telemetry";
 
 /** Resident contexts of the decode worker before the least recently used is let go. */
@@ -24,6 +25,12 @@ export interface EmbeddedOptions {
   readonly offline: boolean;
   /** Of each engine; they seldom work at the same time. */
   readonly threads: number;
+  /** What callers of the gateway have to show: on loopback and unix sockets nothing, when absent. */
+  readonly security?: SecuritySettings;
+  /** Where every call leaves a line. */
+  readonly auditFile?: string;
+  /** Master keys: records are then encrypted. */
+  readonly masterKeyFile?: string;
   /** `silent` when absent. */
   readonly logLevel?: LogLevel;
   /** Called once when an engine cannot be kept alive. */
@@ -46,6 +53,7 @@ const DEFAULT_DRAIN_MS = 10_000;
 /** Starts everything; resolves when the gateway takes calls. What was started before a failure is closed. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedStack> {
   const { storeUrl, cacheDir, offline, threads, logLevel = "silent", onEngineFailed } = options;
+  const { security = {}, auditFile, masterKeyFile } = options;
   const folder = await mkdtemp(join(tmpdir(), "kvault-up-"));
   const started: Running[] = [];
   /** Front first, so that nothing calls what is gone. */
@@ -62,6 +70,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
     offline,
     numThreads: threads,
     activations: "int8" as const,
+    ...(masterKeyFile === undefined ? {} : { masterKeyFile }),
     ...(onEngineFailed === undefined ? {} : { onEngineFailed }),
   };
   const socket = (name: string): string => `unix:${join(folder, name)}`;
@@ -86,6 +95,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
       store: storeUrl,
       models: cacheDir,
       queueUrl: "local:",
+      security,
+      ...(auditFile === undefined ? {} : { auditFile }),
       prefillWorkers: [socket("prefill.sock")],
       decodeWorkers: [socket("decode.sock")],
       log: createLogger({ service: "gateway", level: logLevel }),

@@ -6,6 +6,7 @@
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { KvaultError } from "@kvault/core";
+import { tlsFiles } from "@kvault/rpc";
 import { type Command, Option } from "commander";
 import { addressOption, dataDirOption, type EngineFlags, engineSettings, withEngineFlags } from "../options.ts";
 import { defaultDataDir, storeUrlOf } from "../settings.ts";
@@ -17,6 +18,11 @@ const LOG_LEVELS = ["silent", "error", "warn", "info", "debug"] as const;
 interface UpOptions extends EngineFlags {
   readonly address: string;
   readonly dataDir?: string;
+  readonly tokensFile?: string;
+  readonly tlsCertFile?: string;
+  readonly tlsKeyFile?: string;
+  readonly masterKeyFile?: string;
+  readonly auditFile?: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -26,7 +32,10 @@ export function addUp(program: Command, host: Host): void {
     summary: "Run gateway, prefill worker and decode worker in one process",
     description: `Serves the gRPC API until Ctrl-C. Records stay in the data folder and answer again after a restart.
 The services are the same as in a cluster and speak gRPC over private sockets; only the engines, which run
-the model, are processes of their own.`,
+the model, are processes of their own.
+
+On a loopback address or a unix socket callers need no token, unless --tokens-file names an access file. An
+address that others can reach needs one, and a certificate.`,
     examples: [
       ["kvault up", "listens on 127.0.0.1:7717"],
       ["kvault up --address 127.0.0.1:0 --json", "a free port, printed as JSON when it is ready"],
@@ -34,17 +43,28 @@ the model, are processes of their own.`,
   })
     .addOption(addressOption("where to listen (or unix:/path); port 0 takes a free one"))
     .addOption(dataDirOption())
+    .addOption(new Option("--tokens-file <path>", "ask callers for tokens, see `kvault token`").env("KVAULT_TOKENS_FILE"))
+    .addOption(new Option("--tls-cert-file <path>", "serve TLS with this certificate").env("KVAULT_TLS_CERT_FILE"))
+    .addOption(new Option("--tls-key-file <path>", "key of the certificate").env("KVAULT_TLS_KEY_FILE"))
+    .addOption(new Option("--master-key-file <path>", "encrypt records, see `kvault key`").env("KVAULT_MASTER_KEY_FILE"))
+    .addOption(new Option("--audit-file <path>", "leave a line here for every call").env("KVAULT_AUDIT_FILE"))
     .addOption(new Option("--log-level <level>", "of the services").choices(LOG_LEVELS).env("KVAULT_LOG_LEVEL").default("warn"));
   withEngineFlags(up);
   runs<UpOptions>(up, host, async ({ terminal, signal, env }, options) => {
     const dataDir = options.dataDir ?? defaultDataDir(env);
     await mkdir(dataDir, { recursive: true });
     const { startEmbedded } = await import("../embedded.ts");
+    const { tokensFile, tlsCertFile, tlsKeyFile, masterKeyFile, auditFile } = options;
+    const tls =
+      tlsCertFile === undefined && tlsKeyFile === undefined ? {} : { tls: tlsFiles(tlsCertFile, tlsKeyFile, undefined) };
     const failed = new AbortController();
     const stack = await startEmbedded({
       ...engineSettings(options, env),
       address: options.address,
       storeUrl: storeUrlOf(dataDir),
+      security: { ...tls, ...(tokensFile === undefined ? {} : { tokensFile }) },
+      ...(masterKeyFile === undefined ? {} : { masterKeyFile }),
+      ...(auditFile === undefined ? {} : { auditFile }),
       logLevel: options.logLevel,
       onEngineFailed: () => failed.abort(),
     });
