@@ -21,6 +21,8 @@ const schema = z.object({
   KVAULT_GATEWAY_ADDRESS: z.string().min(1).default("127.0.0.1:7717"),
   /** Where records live, e.g. `file:/var/lib/kvault`. The workers' must be the same. */
   KVAULT_STORE_URL: z.string("not set").min(1),
+  /** Master keys that wrap tenants' keys: texts that wait in a shared queue are sealed. As the workers'. */
+  KVAULT_MASTER_KEY_FILE: z.string().min(1).optional(),
   /** Ask callers for tokens: `on`, `off`, or `auto`: with an access file, and wherever others can reach the address. */
   KVAULT_AUTH: z.enum(["auto", "on", "off"]).default("auto"),
   /** Access file: tenants and hashes of their tokens; see `kvault token`. Read again when it changes. */
@@ -76,6 +78,7 @@ export interface GatewayConfig {
   readonly storeUrl: string;
   readonly cacheDir: string;
   readonly security: SecuritySettings;
+  readonly masterKeyFile?: string;
   readonly auditFile?: string;
   readonly serviceTokenFile?: string;
   readonly workerTls?: TlsFiles;
@@ -110,6 +113,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     storeUrl: data.KVAULT_STORE_URL,
     cacheDir: data.KVAULT_CACHE_DIR,
     security: securitySettings(data),
+    ...(data.KVAULT_MASTER_KEY_FILE === undefined ? {} : { masterKeyFile: data.KVAULT_MASTER_KEY_FILE }),
     ...(data.KVAULT_AUDIT_FILE === undefined ? {} : { auditFile: data.KVAULT_AUDIT_FILE }),
     ...(data.KVAULT_SERVICE_TOKEN_FILE === undefined ? {} : { serviceTokenFile: data.KVAULT_SERVICE_TOKEN_FILE }),
     ...(data.KVAULT_WORKER_CA_FILE === undefined

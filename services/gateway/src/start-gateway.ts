@@ -5,7 +5,7 @@
  * @module
  */
 import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
-import { type BlobStore, collectGarbage, openStore } from "@kvault/kvstore";
+import { type BlobStore, collectGarbage, openKeyRing, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import { openQueue, type QueueOptions } from "@kvault/queue";
 import {
@@ -71,6 +71,8 @@ export interface GatewayOptions {
   readonly security?: SecuritySettings;
   /** What this gateway shows to workers. */
   readonly workerAccess?: WorkerAccess;
+  /** Master keys: requests of builds that wait in a shared queue are sealed. */
+  readonly masterKeyFile?: string;
   /** Where every call leaves a line; nowhere when absent. */
   readonly auditFile?: string;
 }
@@ -124,6 +126,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const quotasOf = (tenant: string): Quotas => access?.quotasOf(tenant) ?? {};
   const models = typeof options.models === "string" ? await openHub({ cacheDir: options.models }) : options.models;
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
+  const keys = await openKeyRing(store, options.masterKeyFile);
   const queue = openQueue<QueuedBuild, JsonValue, JsonValue>(options.queueUrl, options.queue);
   const catalogue = openCatalogue(options.catalogueUrl ?? "memory:");
   const registryUrl = options.registryUrl ?? "memory:";
@@ -132,7 +135,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const prefill = new PrefillPool(options.prefillWorkers, options.workerAccess);
   const decode = new DecodePool(options.decodeWorkers, options.workerAccess);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
-  const builder = new Builder({ catalogue, queue, store, leases, prefill, decode, log, maxQueuedBytes, saltOf });
+  const builder = new Builder({ catalogue, queue, store, keys, leases, prefill, decode, log, maxQueuedBytes, saltOf });
   const remover = new Remover({ catalogue, queue, decode, store, leases, log });
   const admission = new Admission(options.maxStreams ?? DEFAULT_MAX_STREAMS);
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;

@@ -10,7 +10,7 @@
  */
 import { type Leases, type QueuedBuild, readQueuedBuild, waitForLease } from "@kvault/cluster";
 import { KvaultError } from "@kvault/core";
-import { type BlobStore, readBuildRequest } from "@kvault/kvstore";
+import { type BlobStore, type KeyRing, readBuildRequest } from "@kvault/kvstore";
 import type { JobCall, JobQueue } from "@kvault/queue";
 import {
   BuildRequestSchema,
@@ -31,6 +31,8 @@ export type SharedBuildQueue = JobQueue<QueuedBuild, JsonValue, JsonValue>;
 export interface QueuedBuildDeps {
   readonly engine: Pick<Engine, "build">;
   readonly store: BlobStore;
+  /** Opens requests that were sealed while they waited. */
+  readonly keys: Pick<KeyRing, "openRequest">;
   readonly leases: Leases;
   readonly log: RpcLogger;
 }
@@ -46,14 +48,15 @@ export function takeBuilds(queue: SharedBuildQueue, deps: QueuedBuildDeps): void
 }
 
 /** Runs one build; its report once the manifest is committed. */
-export async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: QueuedBuildDeps): Promise<JsonValue> {
-  const { engine, store, leases, log } = deps;
-  const { contextId, buildId, request: ref } = readQueuedBuild(job);
+async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: QueuedBuildDeps): Promise<JsonValue> {
+  const { engine, store, keys, leases, log } = deps;
+  const { contextId, tenant, buildId, request: ref } = readQueuedBuild(job);
   if (ref === undefined) throw new KvaultError("INCOMPATIBLE_FORMAT", "Cannot take build from the queue: it has no request");
   const { attempt, waitedMs } = call;
   log.info({ contextId, buildId, attempt }, "build taken");
-  const message = fromBinary(BuildRequestSchema, await readBuildRequest(store, ref, { signal: call.signal }));
   const { signal } = call;
+  const waiting = await readBuildRequest(store, ref, { signal });
+  const message = fromBinary(BuildRequestSchema, await keys.openRequest(waiting, tenant, contextId, { signal }));
   const lease = await waitForLease(leases, `build.${contextId}`, { ttlMs: LEASE_MS, waitMs: LEASE_WAIT_MS, signal });
   try {
     const { manifest } = await engine.build(readRequest(message), {

@@ -6,7 +6,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
-import { openStore } from "@kvault/kvstore";
+import { openKeyRing, openStore } from "@kvault/kvstore";
 import { openQueue } from "@kvault/queue";
 import {
   INTERNAL_MESSAGE_BYTES,
@@ -101,7 +101,7 @@ export async function startPrefillWorker(options: PrefillWorkerOptions): Promise
       const store = own(await openStore(engineOptions.storeUrl));
       queue = own(openQueue<QueuedBuild, JsonValue, JsonValue>(queueUrl));
       await queue.ready();
-      takeBuilds(queue, { engine, store, leases, log });
+      takeBuilds(queue, { engine, store, keys: await openKeyRing(store, engineOptions.masterKeyFile), leases, log });
     }
     await registry.register(
       { role: "prefill", address: advertiseAddress ?? server.address, incarnation, startedMs, capacity: 1 },

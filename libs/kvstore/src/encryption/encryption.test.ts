@@ -181,6 +181,22 @@ describe("KeyRing", () => {
     expect((await failureOf(ring.sealer("acme"))).code).toBe("STORE_FORBIDDEN");
   });
 
+  test("a build's request waits sealed, opens for its own context alone, and passes through without keys", async () => {
+    const store = openMemoryStore();
+    const ring = new KeyRing(store, masters("a"));
+    const request = Buffer.from(
+      "a customer's text that waits in a queue for its turn to be built, longer than a header is: ".repeat(2),
+    );
+    const sealed = await ring.sealRequest(request, "acme", PLACE.contextId);
+    expect(Buffer.from(sealed).includes("customer")).toBe(false);
+    expect(Buffer.from(await ring.openRequest(sealed, "acme", PLACE.contextId))).toEqual(request);
+    expect((await failureOf(ring.openRequest(sealed, "acme", `c${"2".repeat(32)}`))).code).toBe("CACHE_CORRUPT");
+    const without = new KeyRing(store, undefined);
+    expect(await without.sealRequest(request, "acme", PLACE.contextId)).toBe(request);
+    expect(await without.openRequest(request, "acme", PLACE.contextId)).toBe(request);
+    expect((await failureOf(without.openRequest(sealed, "acme", PLACE.contextId))).code).toBe("STORE_FORBIDDEN");
+  });
+
   test("without master keys nothing is sealed, and what is sealed is refused by name", async () => {
     const store = openMemoryStore();
     const ring = new KeyRing(store, undefined);

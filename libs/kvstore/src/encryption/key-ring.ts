@@ -6,15 +6,18 @@
  */
 import { KvaultError } from "@kvault/core";
 import type { BlobStore, CallOptions } from "../blob-store.ts";
-import type { ContextManifest } from "../manifest.ts";
+import { type ContextManifest, ENCRYPTION } from "../manifest.ts";
 import { type MasterKeys, readMasterKeys } from "./master-keys.ts";
-import { openPart, type PartPlace, sealPart } from "./sealed-part.ts";
+import { isSealed, openPart, type PartPlace, sealPart } from "./sealed-part.ts";
 import { findTenantKey, obtainTenantKey, type TenantKey } from "./tenant-keys.ts";
 
 /** Turns a part's bytes into others: sealed, or opened again. */
 export type PartTransform = (bytes: Uint8Array, place: PartPlace) => Uint8Array;
 
 const KEEP_MS = 10_000;
+
+/** Where the request of a build belongs that waits in the store: no part of a record is there. */
+const REQUEST_PLACE = { layer: -1, part: 0 } as const;
 
 interface Kept {
   readonly key: TenantKey;
@@ -63,6 +66,19 @@ export class KeyRing {
     const fresh = kept !== undefined && kept.untilMs > this.#nowMs();
     const key = fresh ? kept.key : this.#keep(tenant, await findTenantKey(this.#store, tenant, this.#masters, call));
     return (bytes, place) => openPart(bytes, key, place);
+  }
+
+  /** The request of a build as it waits in the store: sealed for its tenant where parts are. */
+  async sealRequest(bytes: Uint8Array, tenant: string, contextId: string, call: CallOptions = {}): Promise<Uint8Array> {
+    const sealed = await this.sealer(tenant, call);
+    return sealed?.(bytes, { contextId, ...REQUEST_PLACE }) ?? bytes;
+  }
+
+  /** What {@link sealRequest} was given. STORE_FORBIDDEN when it is sealed and its key cannot be had. */
+  async openRequest(bytes: Uint8Array, tenant: string, contextId: string, call: CallOptions = {}): Promise<Uint8Array> {
+    if (!isSealed(bytes)) return bytes;
+    const open = await this.opener({ contextId, tenant, encryption: ENCRYPTION }, call);
+    return open(bytes, { contextId, ...REQUEST_PLACE });
   }
 
   #keep(tenant: string, key: TenantKey): TenantKey {

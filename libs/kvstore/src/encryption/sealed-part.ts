@@ -38,10 +38,15 @@ export function sealPart(plain: Uint8Array, key: TenantKey, place: PartPlace): U
   return Buffer.concat([MAGIC, Buffer.from(key.id, "hex"), wrapped, body]);
 }
 
+/** Whether bytes begin as what {@link sealPart} makes. */
+export function isSealed(bytes: Uint8Array): boolean {
+  return bytes.byteLength >= SEALED_PART_BYTES && MAGIC.equals(bytes.subarray(0, MAGIC.byteLength));
+}
+
 /** CACHE_CORRUPT when `sealed` is no sealed part, is damaged or belongs elsewhere; STORE_FORBIDDEN when another key sealed it. */
 export function openPart(sealed: Uint8Array, key: TenantKey, place: PartPlace): Uint8Array {
   const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-  if (bytes.byteLength < SEALED_PART_BYTES || !bytes.subarray(0, MAGIC.byteLength).equals(MAGIC)) {
+  if (!isSealed(bytes)) {
     throw corrupt(place, "it is not a sealed part");
   }
   const id = bytes.subarray(MAGIC.byteLength, MAGIC.byteLength + ID_BYTES).toString("hex");

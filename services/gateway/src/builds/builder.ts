@@ -15,7 +15,7 @@
  */
 import type { Lease, Leases, QueuedBuild } from "@kvault/cluster";
 import { isKvaultError, KvaultError } from "@kvault/core";
-import { type BlobStore, putBuildRequest, readManifest } from "@kvault/kvstore";
+import { type BlobStore, type KeyRing, putBuildRequest, readManifest } from "@kvault/kvstore";
 import {
   BuildRequestSchema,
   CompressionReportSchema,
@@ -39,6 +39,8 @@ export interface BuilderDeps {
   readonly catalogue: ContextCatalogue;
   readonly queue: BuildQueue;
   readonly store: BlobStore;
+  /** Seals requests that wait in the store. */
+  readonly keys: Pick<KeyRing, "sealRequest">;
   readonly leases: Leases;
   readonly prefill: PrefillPool;
   readonly decode: Pick<DecodePool, "warm">;
@@ -149,7 +151,7 @@ export class Builder {
   }
 
   async #enqueue(job: BuildJob): Promise<void> {
-    const { queue, store, saltOf } = this.#deps;
+    const { queue, store, keys, saltOf } = this.#deps;
     const { contextId, tenant, digest, model, buildId } = job;
     const request: BuildRequestInit = { ...requestOf(job), tenantSalt: saltOf(tenant) };
     const build: QueuedBuild = { contextId, tenant, digest, model, buildId };
@@ -159,7 +161,7 @@ export class Builder {
       return;
     }
     const bytes = toBinary(BuildRequestSchema, create(BuildRequestSchema, request));
-    const ref = await putBuildRequest(store, job, bytes);
+    const ref = await putBuildRequest(store, job, await keys.sealRequest(bytes, tenant, contextId));
     const { added } = await queue.add({ ...build, request: ref }, { key: digest });
     // The job that was there has a request of its own.
     if (!added) await store.delete(ref.key).catch(() => undefined);
