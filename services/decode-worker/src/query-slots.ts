@@ -16,7 +16,7 @@ const NO_WAIT_MS = 100;
 /** What is left of the number of queries that made one wait. */
 const DECREASE = 0.85;
 /** Taken whatever they wait: they share runs. */
-const LEAST_QUERIES = 16;
+const LEAST_QUERIES = 8;
 /** Share of the limit from which it counts as used. */
 const USED = 0.8;
 
