@@ -39,7 +39,7 @@ export function contextJson(context: Context): unknown {
 }
 
 function reportJson(report: CompressionReport): unknown {
-  const { contextTokens, prefixTokens, keepRatio, keptRatio, queryAgnostic, seconds, layers } = report;
+  const { contextTokens, prefixTokens, keepRatio, keptRatio, queryAgnostic, resumedTokens, seconds, layers } = report;
   return {
     contextTokens,
     prefixTokens,
@@ -50,6 +50,7 @@ function reportJson(report: CompressionReport): unknown {
     rawBytesF16: Number(report.rawBytesF16),
     storedBytes: Number(report.storedBytes),
     queryAgnostic,
+    resumedTokens,
     seconds: Object.fromEntries(PHASES.map((phase) => [phase, seconds?.[phase] ?? 0])),
     keptPerLayerAndHead: layers.map((layer) => layer.keptPerHead),
   };

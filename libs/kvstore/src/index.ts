@@ -28,7 +28,7 @@ export { instrumentedStore } from "./instrumented-store.ts";
 export * from "./manifest.ts";
 export * from "./open-store.ts";
 export * from "./record.ts";
-export { manifestKey, partKey } from "./record-layout.ts";
+export { checkpointsPrefix, manifestKey, partKey } from "./record-layout.ts";
 export * from "./record-writer.ts";
 export * from "./sweep.ts";
 export type { TieredStoreOptions, TierHit } from "./tiered-store.ts";

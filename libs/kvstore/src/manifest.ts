@@ -90,6 +90,7 @@ const manifestSchema = z.strictObject({
     rawBytesF16: total,
     storedBytes: total,
     queryAgnostic: z.boolean(),
+    resumedTokens: count(2 * LIMITS.tokens, 1).optional(),
     seconds: z.strictObject({
       queue: seconds,
       load: seconds,
@@ -151,6 +152,8 @@ export interface ContextReport {
   readonly storedBytes: number;
   /** True when no query was looked at. */
   readonly queryAgnostic: boolean;
+  /** Tokens that another builder had read before it died, and that were not read again. */
+  readonly resumedTokens?: number | undefined;
   readonly seconds: BuildSeconds;
 }
 
@@ -183,7 +186,7 @@ export interface ContextManifest {
 
 /** What a builder knows; the rest of a manifest follows from it. */
 export type ManifestInput = Omit<ContextManifest, "schema" | "contextId" | "digest" | "nextPosition" | "report"> & {
-  readonly report: Pick<ContextReport, "keepRatio" | "queryAgnostic" | "seconds">;
+  readonly report: Pick<ContextReport, "keepRatio" | "queryAgnostic" | "resumedTokens" | "seconds">;
 };
 
 /** The whole manifest: id, digest, position and every total are computed here and nowhere else. */

@@ -43,6 +43,14 @@ export function parseRecordKey(key: string): RecordKey | undefined {
   return groups === undefined ? undefined : { contextId: groups["contextId"] as string, part: groups["part"] };
 }
 
+/** Folder of all checkpoints of builds. */
+export const CHECKPOINTS_PREFIX = "v1/checkpoints/";
+
+/** Prefix of what a build of `contextId` keeps for its successor. */
+export function checkpointsPrefix(contextId: string): string {
+  return `${CHECKPOINTS_PREFIX}${folderOf(contextId).slice(RECORDS_PREFIX.length)}`;
+}
+
 function folderOf(contextId: string): string {
   if (!isContextId(contextId)) {
     const found = String(contextId).slice(0, 80);

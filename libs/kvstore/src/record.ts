@@ -13,7 +13,7 @@ import { eachAtOnce } from "./each-at-once.ts";
 import type { ContextIdentity } from "./identity.ts";
 import type { ContextManifest, PartRef } from "./manifest.ts";
 import { parseManifest } from "./manifest.ts";
-import { manifestKey, parseRecordKey, partKey, partsPrefix, RECORDS_PREFIX } from "./record-layout.ts";
+import { checkpointsPrefix, manifestKey, parseRecordKey, partKey, partsPrefix, RECORDS_PREFIX } from "./record-layout.ts";
 
 export interface ReadManifestOptions extends CallOptions {
   /** Fields that must be equal, e.g. the loaded model's. */
@@ -104,6 +104,7 @@ export async function deleteRecord(store: BlobStore, contextId: string, options:
   await store.delete(manifestKey(contextId), options);
   await options.beforeParts?.();
   await eachAtOnce(store.list(partsPrefix(contextId), options), (key) => store.delete(key, options));
+  await eachAtOnce(store.list(checkpointsPrefix(contextId), options), (key) => store.delete(key, options));
   return existed;
 }
 

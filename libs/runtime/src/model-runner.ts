@@ -32,8 +32,27 @@ export interface RepeatResult {
   readonly queries?: readonly Float32Array[] | undefined;
 }
 
+/** Rows of a growing cache, as whoever keeps or restores them sees them. */
+export interface CacheRows {
+  readonly numLayers: number;
+  /** Tokens of the whole context, prefix included. */
+  readonly seqLen: number;
+  /** Views of one layer's keys and values of tokens `[from, to)`, `[to - from, K·D]` each. */
+  rowsOf(layer: number, from: number, to: number): { readonly keys: Float32Array; readonly values: Float32Array };
+}
+
+/** Keeps what prefill has done, for a builder that goes on where another one died. */
+export interface PrefillCheckpoints {
+  /** Fills the rows of tokens that were kept; how many from the start, a multiple of `chunkTokens` below `seqLen`. */
+  restore(rows: CacheRows, chunkTokens: number): Promise<number>;
+  /** Told after every run: the first `tokens` tokens are there. */
+  reached(rows: CacheRows, tokens: number, chunkTokens: number): Promise<void>;
+}
+
 /** What prefill observes on the way, reduced inside the graph. */
 export interface PrefillOptions extends QueryOptions {
+  /** Not used while anything is observed: what observers gathered is not kept. */
+  readonly checkpoints?: PrefillCheckpoints;
   /** Mean and covariance of the queries of positions from this one on. */
   readonly momentsFrom?: number;
   /** Predict log scores of every pair. */

@@ -20,7 +20,8 @@ import {
   readModelConfig,
 } from "@kvault/model";
 import { FitObserver } from "./calibration/fit-observer.ts";
-import type { PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
+import { yieldToEventLoop } from "./event-loop.ts";
+import type { CacheRows, PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
 import { MomentsObserver } from "./moments-observer.ts";
 import { appendTokens, type ChunkObserver, PREFILL_CHUNK_TOKENS } from "./prefill.ts";
 import { openProducts, type Products } from "./products.ts";
@@ -193,12 +194,33 @@ class TokenCacheContext implements PrefilledContext {
     return this.surrogateObserver?.result;
   }
 
-  async fill(session: Session, options: RunOptions): Promise<void> {
+  async fill(session: Session, options: PrefillOptions): Promise<void> {
     const logits = { logits: f32Tensor(this.lastLogits_V, [1, this.lastLogits_V.length]) };
     const lastRow: ChunkObserver = { bind: () => ({ inputs: {}, outputs: logits }), collect: () => undefined };
     const optional = [this.momentsObserver, this.querySampler, this.surrogateObserver];
     const observers = [lastRow, ...optional.filter((observer) => observer !== undefined)];
-    await appendTokens(session, this.cache, this.ids, PREFILL_CHUNK_TOKENS, options, observers);
+    const { checkpoints, onProgress, betweenRuns = yieldToEventLoop } = options;
+    if (checkpoints === undefined || this.observerNames.length > 0) {
+      await appendTokens(session, this.cache, this.ids, PREFILL_CHUNK_TOKENS, options, observers);
+      return;
+    }
+    const { cache, seqLen } = this;
+    const rows: CacheRows = {
+      numLayers: cache.shape.numLayers,
+      seqLen,
+      rowsOf: (layer, from, to) => cache.rowsOf(layer, from, to),
+    };
+    const restored = await checkpoints.restore(rows, PREFILL_CHUNK_TOKENS);
+    cache.length = restored;
+    const rest: RunOptions = {
+      ...options,
+      onProgress: (done) => onProgress?.(restored + done, seqLen),
+      betweenRuns: async () => {
+        await checkpoints.reached(rows, cache.length, PREFILL_CHUNK_TOKENS);
+        await betweenRuns();
+      },
+    };
+    await appendTokens(session, cache, this.ids.subarray(restored), PREFILL_CHUNK_TOKENS, rest, observers);
   }
 
   layer(layer: number): DenseLayerKv {

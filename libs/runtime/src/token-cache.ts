@@ -49,6 +49,13 @@ export class TokenCache {
     return this.rows("new", () => this.length, this.length + tokens);
   }
 
+  /** Views of one layer's rows of tokens `[from, to)`, `[to - from, K·D]` each; room for them is made when there is none. */
+  rowsOf(layer: number, from: number, to: number): { readonly keys: Float32Array; readonly values: Float32Array } {
+    this.reserve(to);
+    const [start, end] = [from * this.rowSize, to * this.rowSize];
+    return { keys: this.keys[layer].subarray(start, end), values: this.values[layer].subarray(start, end) };
+  }
+
   /** Forgets every token from `length` on. */
   truncate(length: number): void {
     this.length = Math.min(this.length, length);

@@ -20,10 +20,16 @@ describe("readConfig()", () => {
       KVAULT_THREADS: "3",
       KVAULT_ACTIVATIONS: "f32",
       KVAULT_MAX_WAITING_BUILDS: "0",
+      KVAULT_CHECKPOINT_TOKENS: "4096",
+      KVAULT_QUEUE_URL: "redis://r:6379/0",
+      KVAULT_REGISTRY_URL: "redis://r:6379/1",
+      KVAULT_ADVERTISE_ADDRESS: "10.0.0.7:7718",
       KVAULT_DRAIN_MS: "5",
       KVAULT_LOG_LEVEL: "debug",
     });
     expect(config).toMatchObject({ address: "unix:/run/prefill.sock", offline: true, numThreads: 3, activations: "f32" });
+    expect(config).toMatchObject({ queueUrl: "redis://r:6379/0", registryUrl: "redis://r:6379/1", checkpointTokens: 4_096 });
+    expect(config.advertiseAddress).toBe("10.0.0.7:7718");
     expect(config).toMatchObject({ maxWaitingBuilds: 0, drainMs: 5, logLevel: "debug" });
   });
 

@@ -44,6 +44,8 @@ const schema = z.object({
   KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
   /** Where gateways reach this worker, when it is not as it listens. */
   KVAULT_ADVERTISE_ADDRESS: z.string().min(1).optional(),
+  /** Contexts of so many tokens and more keep checkpoints of their prefill in the store; 0: none do. */
+  KVAULT_CHECKPOINT_TOKENS: wholeNumber(0).default(16_384),
   /** Builds that may wait behind the one that runs. */
   KVAULT_MAX_WAITING_BUILDS: wholeNumber(0).default(2),
   /** Time for builds to finish at a stop, milliseconds. */
@@ -64,6 +66,7 @@ export interface PrefillWorkerConfig {
   readonly queueUrl: string;
   readonly registryUrl: string;
   readonly advertiseAddress?: string;
+  readonly checkpointTokens?: number;
   readonly maxWaitingBuilds: number;
   readonly drainMs: number;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "fatal" | "silent";
@@ -92,6 +95,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): P
     queueUrl: data.KVAULT_QUEUE_URL,
     registryUrl: data.KVAULT_REGISTRY_URL,
     ...(data.KVAULT_ADVERTISE_ADDRESS === undefined ? {} : { advertiseAddress: data.KVAULT_ADVERTISE_ADDRESS }),
+    ...(data.KVAULT_CHECKPOINT_TOKENS === 0 ? {} : { checkpointTokens: data.KVAULT_CHECKPOINT_TOKENS }),
     maxWaitingBuilds: data.KVAULT_MAX_WAITING_BUILDS,
     drainMs: data.KVAULT_DRAIN_MS,
     logLevel: data.KVAULT_LOG_LEVEL,

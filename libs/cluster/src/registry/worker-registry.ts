@@ -2,7 +2,7 @@
  * The contract of a registry: which workers there are, and what each last said of itself.
  *
  * A worker registers once per process with a new **incarnation** and tells its state every
- * {@link BEAT_MS}; one that is silent for {@link LEASE_MS} is gone. An entry is the worker's whole
+ * 5 s; one that is silent for 15 s is gone. An entry is the worker's whole
  * state, so a registry that lost everything is whole again after one beat. A new incarnation at an
  * address takes the place of the old one at once, and an old one that still beats is not heard.
  *
@@ -46,7 +46,7 @@ export interface Registration {
 export interface WorkerRegistry {
   /** Signs a worker on; `load` is asked at every beat. Resolves after the first one, whether it got through or not. */
   register(worker: Omit<WorkerInfo, keyof WorkerLoad>, load: () => WorkerLoad): Promise<Registration>;
-  /** Workers that were heard of within {@link LEASE_MS}, by role, then address. */
+  /** Workers that were heard of within 15 s, by role, then address. */
   list(): Promise<readonly WorkerInfo[]>;
   /** Signs everybody off who registered here. Idempotent. */
   close(): Promise<void>;
@@ -59,8 +59,8 @@ export interface RegistryOptions {
   readonly leaseMs?: number;
 }
 
-export const BEAT_MS = 5_000;
-export const LEASE_MS = 15_000;
+const BEAT_MS = 5_000;
+const LEASE_MS = 15_000;
 
 /** RangeError for a lease that one or two lost beats would end. */
 export function completeRegistryOptions({ beatMs = BEAT_MS, leaseMs = LEASE_MS }: RegistryOptions): Required<RegistryOptions> {

@@ -47,6 +47,7 @@ import { type ContextPrompt, type ModelConfig, ropeFrequencies, windowOf } from 
 import type { RunLoop } from "../batching/run-loop.ts";
 import { yieldToEventLoop } from "../event-loop.ts";
 import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
+import { StoreCheckpoints } from "./checkpoints.ts";
 import type { ModelCache } from "./models.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { readContext } from "./read-context.ts";
@@ -61,6 +62,8 @@ export interface BuildDeps {
   readonly keys: Pick<KeyRing, "sealer">;
   readonly models: ModelCache;
   readonly loop: RunLoop;
+  /** Contexts of so many tokens and more keep checkpoints of their prefill; never when absent. */
+  readonly checkpointTokens?: number;
 }
 
 export interface BuildCall {
@@ -94,14 +97,20 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     const { runner } = lease;
     const identity = checkIdentity(request, plan, runner);
     const prompt = readContext(runner, request.content);
+    const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
     clock.enter("prefill");
-    const context = await prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call));
+    const { contextId, digest } = request;
+    const { store, checkpointTokens: minTokens } = deps;
+    const checkpoints =
+      minTokens === undefined || sealed !== undefined
+        ? undefined
+        : new StoreCheckpoints({ store, contextId, digest, minTokens, signal: call.signal });
+    const context = await prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call), checkpoints);
     prefilled = context;
     clock.enter("score");
     const { source, queries } = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
     const selection = withWindows(runner.config, selectPairs(plan, source));
-    const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
-    return await withWriter(deps.store, request.contextId, async (writer) => {
+    const result = await withWriter(deps.store, request.contextId, async (writer) => {
       const put: PutPart = (bytes, place) =>
         writer.putPart(sealed === undefined ? bytes : sealed(bytes, { contextId: request.contextId, ...place }), {
           signal: call.signal,
@@ -111,10 +120,13 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
       const encryption = sealed === undefined ? {} : ({ encryption: ENCRYPTION } as const);
-      const manifest = { ...manifestOf(request, identity, plan, runner, prompt, layers, seconds), ...encryption };
+      const resumedTokens = checkpoints?.restoredTokens ?? 0;
+      const manifest = { ...manifestOf(request, identity, plan, runner, prompt, layers, seconds, resumedTokens), ...encryption };
       await call.beforeCommit();
       return writer.commit(manifest, { signal: call.signal });
     });
+    await checkpoints?.clear();
+    return result;
   } finally {
     prefilled?.release();
     lease.release();
@@ -250,6 +262,7 @@ function manifestOf(
   prompt: ContextPrompt,
   layers: readonly LayerManifest[],
   seconds: BuildSeconds,
+  resumedTokens: number,
 ): ContextManifest {
   const { numLayers, numKvHeads, headDim } = runner.config;
   return createManifest({
@@ -259,7 +272,12 @@ function manifestOf(
     contextTokens: prompt.contextIds.length,
     codec: plan.codecSpec,
     layers,
-    report: { keepRatio: plan.keepRatio, queryAgnostic: plan.queryAgnostic, seconds },
+    report: {
+      keepRatio: plan.keepRatio,
+      queryAgnostic: plan.queryAgnostic,
+      seconds,
+      ...(resumedTokens === 0 ? {} : { resumedTokens }),
+    },
     displayName: request.displayName,
     labels: request.labels,
     tenant: request.tenant,

@@ -28,12 +28,14 @@ export interface EngineCoreOptions {
   readonly makeResident: MakeResident;
   readonly residentBytes: number;
   readonly maxModels?: number;
+  readonly checkpointTokens?: number;
   readonly lostContextIds: readonly string[];
 }
 
 export function createEngineCore(options: EngineCoreOptions): EngineCore {
   const { store, openModel, makeResident, residentBytes, lostContextIds } = options;
   const keys = options.keys ?? new KeyRing(store, undefined);
+  const kept = options.checkpointTokens === undefined ? {} : { checkpointTokens: options.checkpointTokens };
   const nowMs = (): number => performance.now();
   const models = new ModelCache(openModel, options.maxModels ?? DEFAULT_MAX_MODELS);
   const loop = new RunLoop(nowMs);
@@ -74,7 +76,12 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       };
       return inTurn(signal, () => {
         const queuedSeconds = (nowMs() - receivedMs) / 1_000;
-        return buildContext({ store, keys, models, loop }, request, { signal, onProgress: emit, beforeCommit, queuedSeconds });
+        return buildContext({ store, keys, models, loop, ...kept }, request, {
+          signal,
+          onProgress: emit,
+          beforeCommit,
+          queuedSeconds,
+        });
       });
     },
     query: (request, { signal, emit, waitedMs }) => {

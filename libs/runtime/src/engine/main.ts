@@ -14,7 +14,7 @@ import { type OpenCoreOptions, serveEngine } from "./serve.ts";
 import type { OpenModelOptions } from "./types.ts";
 
 serveEngine(processChannel(), async (options) => {
-  const { cacheDir, offline, storeUrl, residentBytes, maxModels, lostContextIds } = options;
+  const { cacheDir, offline, storeUrl, residentBytes, maxModels, checkpointTokens, lostContextIds } = options;
   const hub = await openHub({ cacheDir, offline });
   const store = await openStore(storeUrl);
   return createEngineCore({
@@ -24,6 +24,7 @@ serveEngine(processChannel(), async (options) => {
     makeResident: residentContext,
     residentBytes,
     ...(maxModels === undefined ? {} : { maxModels }),
+    ...(checkpointTokens === undefined ? {} : { checkpointTokens }),
     lostContextIds,
   });
 });

@@ -26,7 +26,7 @@ import type {
 } from "./types.ts";
 
 /** A build asks whether it may commit; it goes on at `proceed`, or ends when it is cancelled. */
-export interface CommitQuestion {
+interface CommitQuestion {
   readonly phase: "commit";
 }
 

@@ -9,7 +9,7 @@ import type { CompressionPlan, Refit, Scorer, ScorerNeed, ScoreSource } from "@k
 import { KvaultError } from "@kvault/core";
 import { type ContextPrompt, globalLayers, ropeFrequencies } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
-import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
+import type { ModelRunner, PrefillCheckpoints, PrefilledContext, RunOptions } from "../model-runner.ts";
 import { joinQueries } from "../query-sampler.ts";
 
 /** The part of a scorer that says what it must be given. */
@@ -53,13 +53,15 @@ export async function prefillFor(
   runner: ModelRunner,
   prompt: ContextPrompt,
   watch: Watch,
+  checkpoints?: PrefillCheckpoints,
 ): Promise<PrefilledContext> {
   for (const need of inputs.needs) if (!GATHERED.has(need)) throw notCalibrated(need);
   if (inputs.profile !== undefined) throw notCalibrated(inputs.profile);
   const { momentsFrom } = inputs;
   const numQueries = queriesOf(inputs, "own");
   const observe = { ...(momentsFrom === undefined ? {} : { momentsFrom }), ...(numQueries === undefined ? {} : { numQueries }) };
-  return loop.longWork((options) => runner.prefill(prompt, { ...options, ...observe }), watch);
+  const kept = checkpoints === undefined ? {} : { checkpoints };
+  return loop.longWork((options) => runner.prefill(prompt, { ...options, ...observe, ...kept }), watch);
 }
 
 /** Makes the passes that `inputs` asks for over what {@link prefillFor} read. */

@@ -25,6 +25,8 @@ export interface EngineOptions {
   readonly residentBytes: number;
   /** `int8` activations inside MatMulNBits, or `f32` (slower; for accuracy studies). */
   readonly activations: "int8" | "f32";
+  /** Contexts of so many tokens and more keep checkpoints of their prefill; never when absent. */
+  readonly checkpointTokens?: number;
   /** Models kept open at once; 2 when absent. */
   readonly maxModels?: number;
 }

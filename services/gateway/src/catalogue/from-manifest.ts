@@ -38,6 +38,7 @@ function recordOf(manifest: ContextManifest): ContextRecord {
 export function reportOf({ report, layers, prefixTokens, contextTokens }: ContextManifest): CompressionReport {
   return create(CompressionReportSchema, {
     ...report,
+    resumedTokens: report.resumedTokens ?? 0,
     contextTokens,
     prefixTokens,
     keptPairs: BigInt(report.keptPairs),

@@ -68,6 +68,7 @@ export function reportMessage(manifest: ContextManifest): MessageInitShape<typeo
     rawBytesF16: BigInt(report.rawBytesF16),
     storedBytes: BigInt(report.storedBytes),
     queryAgnostic: report.queryAgnostic,
+    resumedTokens: report.resumedTokens ?? 0,
     seconds: report.seconds,
     layers: layers.map(({ headLengths, parts }) => ({
       keptPerHead: [...headLengths],

@@ -288,6 +288,13 @@ export declare type CompressionReport = Message<"kvault.v1.CompressionReport"> &
    * @generated from field: repeated kvault.v1.LayerReport layers = 12;
    */
   layers: LayerReport[];
+
+  /**
+   * Tokens that another builder had read before it died, and that were not read again.
+   *
+   * @generated from field: uint32 resumed_tokens = 13;
+   */
+  resumedTokens: number;
 };
 
 /**
