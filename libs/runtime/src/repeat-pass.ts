@@ -18,7 +18,7 @@ import { f32Tensor, i64Tensor, perLayer, type Session } from "./session.ts";
 import type { TokenCache } from "./token-cache.ts";
 
 /** Repeat tokens of one run: `K·G·T × columns` floats of work per layer, 60 MB for 14 heads and 4,300 columns. */
-export const REPEAT_RUN_TOKENS = 256;
+const REPEAT_RUN_TOKENS = 256;
 
 /** Attention per layer `[kvHead, seqLen]`, 0 where no column was scored; empty for windowed layers. */
 export async function runRepeatPass(

@@ -13,7 +13,7 @@ import type { ModelRunner, PrefillCheckpoints, PrefilledContext, RunOptions } fr
 import { joinQueries } from "../query-sampler.ts";
 
 /** The part of a scorer that says what it must be given. */
-export type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom" | "profile">;
+type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom" | "profile">;
 
 /** What a build gathers: a scorer's arrays, and queries for the refit. */
 export interface GatherInputs extends ScorerInputs {

@@ -24,13 +24,13 @@ export interface ObservedLayer {
 export type Observer = (graph: GraphBuilder, config: ModelConfig) => (layer: ObservedLayer) => void;
 
 /** Queries `[1, T, H·D]` as `[K, G·T, D]`: rows are g·T + t. */
-export function queryRows(graph: GraphBuilder, { numKvHeads, numQueryHeads, headDim }: ModelConfig, q: Value): Value {
+function queryRows(graph: GraphBuilder, { numKvHeads, numQueryHeads, headDim }: ModelConfig, q: Value): Value {
   const grouped = graph.reshape(q, -1, numKvHeads, numQueryHeads / numKvHeads, headDim);
   return graph.reshape(graph.transpose(grouped, 1, 2, 0, 3), numKvHeads, -1, headDim);
 }
 
 /** Keys `[1, columns, K·D]` as `[K, columns, D]`. */
-export function keyColumns(graph: GraphBuilder, { numKvHeads, headDim }: ModelConfig, keys: Value): Value {
+function keyColumns(graph: GraphBuilder, { numKvHeads, headDim }: ModelConfig, keys: Value): Value {
   return graph.transpose(graph.reshape(keys, -1, numKvHeads, headDim), 1, 0, 2);
 }
 
