@@ -390,6 +390,29 @@ describe("close()", () => {
     expect((await failure(client.unary({}))).code).toBe("UNREACHABLE");
   });
 
+  test("while a call finishes, those that come on old and new connections are told DRAINING", async () => {
+    const started = gate();
+    const finish = gate();
+    const { server, client } = await serve({
+      async unary() {
+        started.pass();
+        await finish.passed;
+        return { text: "done" };
+      },
+    });
+    const reply = client.unary({});
+    await started.passed;
+    const closed = server.close({ drainMs: 5_000 });
+    const late = openChannel(server.address);
+    open.push(() => late.close());
+    for (const each of [client, createClient(Service, late) as unknown as EchoClient]) {
+      expect(await failure(each.unary({}))).toMatchObject({ code: "DRAINING", retryable: true });
+    }
+    finish.pass();
+    expect((await reply).text).toBe("done");
+    await closed;
+  });
+
   test("cuts what is left after the deadline with DRAINING, and aborts its handler", async () => {
     const reason = gate<unknown>();
     const { server, client } = await serve({
