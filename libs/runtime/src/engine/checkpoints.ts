@@ -5,23 +5,27 @@
  *   v1/checkpoints/<contextId>/<sha256>.bin     one layer's rows of one stretch: keys, then values, f32
  *   v1/checkpoints/<contextId>/<tokens>.json    the stretch that ends after so many tokens; written last
  *
- * A stretch is a tenth of the context, in whole chunks: a kill costs at most that much again, and
- * the chunk under way. Values are kept as they are, so a resumed build is bit for bit the build
- * that was not interrupted (chunks begin where they would have). They travel while the next chunk
- * runs. A checkpoint is a convenience: one that cannot be written or read is done without.
+ * A stretch is a twentieth of the context, in whole chunks and at least one. The next chunk waits
+ * for it for a moment, then it travels on while that runs: a kill costs the chunk under way, and
+ * over a slow store at most two stretches more. Values are kept as they are, so a resumed build is
+ * bit for bit the build that was not interrupted (chunks begin where they would have). A
+ * checkpoint is a convenience: one that cannot be written or read is done without.
  *
  * Bytes: `tokens · layers · K·D · 8`, for as long as the build takes. Contexts of tenants whose
  * parts are sealed get none, since these bytes are not.
  *
  * @module
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { alignedView, sha256Hex } from "@kvault/core";
 import { type BlobStore, checkpointsPrefix } from "@kvault/kvstore";
 import { z } from "zod";
 import type { CacheRows, PrefillCheckpoints } from "../model-runner.ts";
 
 /** Part of a context that one checkpoint covers. */
-const STRETCH = 0.1;
+const STRETCH = 0.05;
+/** How long the next chunk waits for what a store takes its time with. */
+const PATIENCE_MS = 500;
 /** Layers read at a time. */
 const LAYERS_AT_ONCE = 4;
 const MAX_LAYERS = 1_024;
@@ -87,6 +91,7 @@ export class StoreCheckpoints implements PrefillCheckpoints {
     this.#travelling = this.#put(rows, from, tokens).catch(() => {
       this.#broken = true;
     });
+    await Promise.race([this.#travelling, sleep(PATIENCE_MS, undefined, { ref: false })]);
   }
 
   /** Removes all checkpoints of the context; after its commit. Never rejects: what stays is collected as garbage. */
