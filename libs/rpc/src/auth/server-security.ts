@@ -21,6 +21,8 @@ export interface SecuritySettings {
   readonly auth?: "auto" | "on" | "off";
   /** The access file. */
   readonly tokensFile?: string;
+  /** How often it is looked at; 1 s. */
+  readonly tokensFileIntervalMs?: number;
   readonly tls?: TlsFiles;
   readonly allowPlaintext?: boolean;
 }
@@ -73,7 +75,7 @@ export interface SecurityContext {
 
 /** INVALID_ARGUMENT when tokens are asked for and there is no usable access file. */
 export function openSecurity(settings: SecuritySettings, { address, roles, log, onRefused }: SecurityContext): ServerSecurity {
-  const { auth = "auto", tokensFile, tls, allowPlaintext } = settings;
+  const { auth = "auto", tokensFile, tokensFileIntervalMs: intervalMs, tls, allowPlaintext } = settings;
   const asks = auth === "on" || (auth === "auto" && (tokensFile !== undefined || !isLoopback(address)));
   if (asks && tokensFile === undefined) {
     throw invalidArgument(
@@ -81,7 +83,8 @@ export function openSecurity(settings: SecuritySettings, { address, roles, log, 
       `Cannot listen on "${address}": callers are asked for tokens and there is no access file`,
     );
   }
-  const access = asks && tokensFile !== undefined ? new AccessRegistry(tokensFile, log === undefined ? {} : { log }) : undefined;
+  const registryOptions = { ...(log === undefined ? {} : { log }), ...(intervalMs === undefined ? {} : { intervalMs }) };
+  const access = asks && tokensFile !== undefined ? new AccessRegistry(tokensFile, registryOptions) : undefined;
   if (access === undefined) log?.info({ address }, "callers are not asked for tokens");
   return {
     access,

@@ -42,8 +42,10 @@ export interface SecureStack extends Stack {
   audit(): Promise<Record<string, string>[]>;
 }
 
-/** How long until the gateway has certainly read a changed access file. */
-export const RELOADED_MS = 1_200;
+const POLL_MS = 5;
+
+/** A timer of this length, in the gateway's own process, ends after the gateway has read a changed access file. */
+export const RELOADED_MS: number = 4 * POLL_MS;
 
 export async function startSecureStack(
   scripts: { readonly prefill?: readonly WorkerScript[]; readonly decode?: readonly WorkerScript[] } = {},
@@ -54,7 +56,11 @@ export async function startSecureStack(
   const auditPath = join(folder, "audit.jsonl");
   const change = (how: (file: AccessFile) => AccessFile): Promise<AccessFile> => changeAccessFile(accessPath, how);
   await change((file) => withTenant(file, "acme", 0));
-  const stack = await startStack(scripts, { security: { tokensFile: accessPath }, auditFile: auditPath, ...options });
+  const stack = await startStack(scripts, {
+    security: { tokensFile: accessPath, tokensFileIntervalMs: POLL_MS },
+    auditFile: auditPath,
+    ...options,
+  });
   return {
     ...stack,
     accessPath,
