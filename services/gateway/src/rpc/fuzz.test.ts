@@ -66,5 +66,9 @@ describe("any message", () => {
     expect(outcomes.get("OK")).toBeGreaterThan(100);
     // It still serves.
     expect((await stack.models.listModels({})).models.length).toBeGreaterThan(0);
+    // No call is left behind: a stop waits for none.
+    const startMs = performance.now();
+    await stack.gateway.close({ drainMs: 8_000 });
+    expect(performance.now() - startMs).toBeLessThan(4_000);
   }, 60_000);
 });
