@@ -212,6 +212,7 @@ describe("a cluster over Redis", () => {
     expect(deleted).toBe(true);
     expect((await failureOf(one.contexts.getContext({ name: context }))).code).toBe("CONTEXT_NOT_FOUND");
     expect(await readdir(`${folder}/store/v1/contexts`).catch(() => [])).toEqual([]);
+    await expect.poll(() => readdir(`${folder}/store/v1/builds`).catch(() => [])).toEqual([]);
   });
 
   test("a catalogue that was lost is filled again from the store", async () => {

@@ -1,7 +1,7 @@
 import { failureOf } from "@kvault/core/testing";
 import { describe, expect, test } from "vitest";
 import { openMemoryStore } from "./backends/memory.ts";
-import { putBuildRequest, readBuildRequest } from "./build-request.ts";
+import { deleteBuildRequest, putBuildRequest, readBuildRequest } from "./build-request.ts";
 
 const IDS = { contextId: `c${"0".repeat(32)}`, buildId: "1-2" };
 const BYTES = new TextEncoder().encode("the text");
@@ -18,7 +18,8 @@ describe("readBuildRequest()", () => {
     const ref = await putBuildRequest(store, IDS, BYTES);
     await store.put(ref.key, Buffer.from("other"));
     expect((await failureOf(readBuildRequest(store, ref))).code).toBe("CACHE_CORRUPT");
-    await store.delete(ref.key);
+    await deleteBuildRequest(store, IDS);
+    await deleteBuildRequest(store, IDS);
     expect((await failureOf(readBuildRequest(store, ref))).code).toBe("CONTEXT_NOT_FOUND");
   });
 

@@ -20,6 +20,12 @@ export interface BuildRequestRef {
   readonly bytes: number;
 }
 
+/** One start of a build. */
+interface BuildName {
+  readonly contextId: string;
+  readonly buildId: string;
+}
+
 /** Folder of all build requests. */
 export const BUILD_REQUESTS_PREFIX = "v1/builds/";
 
@@ -28,14 +34,11 @@ const BUILD_ID = /^[0-9a-f-]{1,64}$/;
 /** Puts the request of one start of a build. */
 export async function putBuildRequest(
   store: BlobStore,
-  { contextId, buildId }: { readonly contextId: string; readonly buildId: string },
+  { contextId, buildId }: BuildName,
   bytes: Uint8Array,
   options: CallOptions = {},
 ): Promise<BuildRequestRef> {
-  if (!isContextId(contextId) || !BUILD_ID.test(buildId)) {
-    throw invalidArgument("buildId", "Cannot name build request: not a context id and a build id");
-  }
-  const key = `${BUILD_REQUESTS_PREFIX}${contextId}/${buildId}.bin`;
+  const key = keyOf(contextId, buildId);
   await store.put(key, bytes, options);
   return { key, sha256: sha256Hex(bytes), bytes: bytes.byteLength };
 }
@@ -57,4 +60,14 @@ export async function readBuildRequest(store: BlobStore, ref: BuildRequestRef, o
   throw new KvaultError("CACHE_CORRUPT", `Cannot build: its request "${ref.key}" hashes to "${found}"`, {
     details: { key: ref.key, expected: ref.sha256, found },
   });
+}
+
+/** Removes the request of a build that is over. Idempotent. */
+export async function deleteBuildRequest(store: BlobStore, { contextId, buildId }: BuildName): Promise<void> {
+  await store.delete(keyOf(contextId, buildId));
+}
+
+function keyOf(contextId: string, buildId: string): string {
+  if (isContextId(contextId) && BUILD_ID.test(buildId)) return `${BUILD_REQUESTS_PREFIX}${contextId}/${buildId}.bin`;
+  throw invalidArgument("buildId", "Cannot name build request: not a context id and a build id");
 }

@@ -10,7 +10,7 @@ export type { BlobStat, BlobStore, CallOptions, PutOptions, StoreAbilities } fro
 export { MAX_KEY_CHARS, MAX_VALUE_BYTES } from "./blob-store.ts";
 
 export type { BuildRequestRef } from "./build-request.ts";
-export { putBuildRequest, readBuildRequest } from "./build-request.ts";
+export { deleteBuildRequest, putBuildRequest, readBuildRequest } from "./build-request.ts";
 export type { Tier } from "./cache-tier.ts";
 export { checkedStore } from "./checked-store.ts";
 export type { CircuitBreakerOptions, CircuitState } from "./circuit-breaker.ts";

@@ -15,7 +15,7 @@
  */
 import type { Lease, Leases, QueuedBuild } from "@kvault/cluster";
 import { isKvaultError, KvaultError } from "@kvault/core";
-import { type BlobStore, type KeyRing, putBuildRequest, readManifest } from "@kvault/kvstore";
+import { type BlobStore, deleteBuildRequest, type KeyRing, putBuildRequest, readManifest } from "@kvault/kvstore";
 import {
   BuildRequestSchema,
   CompressionReportSchema,
@@ -204,6 +204,9 @@ export class Builder {
             break;
         }
       }
+      // A text is not kept longer than its build; what stays all the same is collected as garbage.
+      if (ended && queue.abilities.durable)
+        await deleteBuildRequest(this.#deps.store, { contextId: record.id, buildId: record.buildId }).catch(() => undefined);
       if (!ended && !this.#leaving) await catalogue.change(record, await this.#unknownEnd(record));
     } catch (error) {
       log.error({ ...ids, err: error }, "build lost from sight");
