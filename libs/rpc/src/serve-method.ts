@@ -24,6 +24,8 @@ import { toGrpcStatus } from "./status.ts";
 export const REQUEST_ID_KEY = "x-request-id";
 /** Request ids of callers are taken when they look like one. */
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
+/** A caller gives up at its deadline by its own clock, which may come a little before ours: it did not leave. */
+const DEADLINE_SLACK_MS = 20;
 /** Longest timer Node has; later deadlines are not watched. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -112,7 +114,7 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
   grpcCall.once("cancelled", () => {
     clearTimeout(timer);
     const left = (): KvaultError => new KvaultError("CANCELLED", `Cannot finish "${grpcCall.getPath()}": the caller left`);
-    controller.abort(Date.now() >= deadlineMs ? expired() : left());
+    controller.abort(Date.now() >= deadlineMs - DEADLINE_SLACK_MS ? expired() : left());
     closed = true;
     release();
   });
