@@ -27,7 +27,7 @@ import { appendTokens, type ChunkObserver, PREFILL_CHUNK_TOKENS } from "./prefil
 import { openProducts, type Products } from "./products.ts";
 import { QuerySampler } from "./query-sampler.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
-import type { ContextTensors } from "./resident-context.ts";
+import { ContextTensors, fullLayer } from "./resident-context.ts";
 import { f32Tensor, openSession, type Session } from "./session.ts";
 import { SharedContextBatch } from "./step-batch.ts";
 import { SurrogateObserver } from "./surrogate-observer.ts";
@@ -91,9 +91,7 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
         context.release();
       },
       matMul: () => sessions.products(),
-      async prepareSteps() {
-        await sessions.step();
-      },
+      prepareSteps: () => sessions.warmSteps(config),
       openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
       close: () => sessions.close(),
     };
@@ -102,11 +100,15 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
   }
 }
 
+/** As many as eight short questions read together. */
+const WARM_TOKENS = 160;
+
 /** One session per graph, loaded at first use. */
 class SessionSet {
   private readonly graphs: GraphSet;
   private readonly numThreads: number;
   private readonly sessions = new Map<string, Promise<Session>>();
+  private warmedSteps: Promise<void> | undefined;
   private openedProducts: Promise<Products> | undefined;
   private closed = false;
 
@@ -122,6 +124,27 @@ class SessionSet {
 
   step(): Promise<Session> {
     return this.open("step", () => this.graphs.step());
+  }
+
+  /**
+   * Loads the step graph and reads {@link WARM_TOKENS} tokens on an empty context, once: the first
+   * run of a session touches its memory for the first time and takes twice as long as the next.
+   */
+  warmSteps(config: ModelConfig): Promise<void> {
+    this.warmedSteps ??= this.step().then(async () => {
+      const { numLayers, numKvHeads, headDim } = config;
+      const zeros = (): Float32Array => new Float32Array(numKvHeads * headDim);
+      const layers = Array.from({ length: numLayers }, () =>
+        fullLayer({ numKvHeads, headDim, seqLen: 1, key_KSD: zeros(), value_KSD: zeros() }),
+      );
+      const batch = new SharedContextBatch(() => this.step(), config, new ContextTensors(1, layers));
+      await batch.run([{ sequence: batch.add(), ids: new Array<number>(WARM_TOKENS).fill(0) }]);
+      batch.close();
+    });
+    this.warmedSteps.catch(() => {
+      this.warmedSteps = undefined;
+    });
+    return this.warmedSteps;
   }
 
   /** Matrix products beside the model. */

@@ -13,6 +13,7 @@
  *
  * @module
  */
+import { setTimeout } from "node:timers/promises";
 import type { Lease, Leases, QueuedBuild } from "@kvault/cluster";
 import { isKvaultError, KvaultError } from "@kvault/core";
 import { type BlobStore, deleteBuildRequest, type KeyRing, putBuildRequest, readManifest } from "@kvault/kvstore";
@@ -34,6 +35,9 @@ import { contentBytes, contentMessage } from "../validation/content.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
 import type { PrefillPool } from "../workers/prefill-pool.ts";
 import type { BuildJob, BuildQueue } from "./build-job.ts";
+
+/** How long a built context is held back while a decode worker loads it. */
+const WARM_WAIT_MS = 2_000;
 
 export interface BuilderDeps {
   readonly catalogue: ContextCatalogue;
@@ -192,10 +196,8 @@ export class Builder {
             if (event.progress !== undefined) await catalogue.change(record, creating(fromJson(ProgressSchema, event.progress)));
             break;
           case "completed":
-            if (await catalogue.change(record, { type: "active", report: fromJson(CompressionReportSchema, event.result) })) {
-              // Nobody waits for it: a context that could not be warmed is loaded by its first question.
-              void decode.warm(record);
-            }
+            await this.#warm(record);
+            await catalogue.change(record, { type: "active", report: fromJson(CompressionReportSchema, event.result) });
             log.info(ids, "context built");
             break;
           case "failed":
@@ -213,6 +215,18 @@ export class Builder {
       // With a shared queue the build goes on, and whoever adopts it tells how it ended.
       if (!queue.abilities.durable) await catalogue.change(record, lost(error)).catch(() => undefined);
     }
+  }
+
+  /**
+   * Lets a decode worker load the context before it is announced, so that its first question finds
+   * it resident. Waited for a moment only: one that takes longer is loaded meanwhile, and one that
+   * could not be warmed is loaded by its first question.
+   */
+  async #warm(record: ContextRecord): Promise<void> {
+    const patience = new AbortController();
+    const waited = setTimeout(WARM_WAIT_MS, undefined, { ref: false, signal: patience.signal }).catch(() => undefined);
+    await Promise.race([this.#deps.decode.warm(record), waited]);
+    patience.abort();
   }
 
   /** What became of a build that the queue does not know: its record tells. */
