@@ -182,7 +182,7 @@ export class Builder {
 
   /** Brings the news of a build into the catalogue. Never rejects. */
   async #follow(record: ContextRecord): Promise<void> {
-    const { catalogue, queue, decode, log } = this.#deps;
+    const { catalogue, queue, log } = this.#deps;
     const ids = { contextId: record.id, buildId: record.buildId, model: record.model };
     let ended = false;
     try {
