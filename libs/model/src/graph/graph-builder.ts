@@ -8,14 +8,14 @@
  * @module
  */
 import onnxProto from "onnx-proto";
-import type { Activations } from "./linear.ts";
-import type { MatrixInfo, WeightsIndex } from "./weights-file.ts";
+import type { ElementType, MatrixInfo, WeightsIndex } from "./weights-file.ts";
 
 const { onnx } = onnxProto;
 
 /** The name of a tensor inside a graph. */
 export type Value = string;
-export type ElementType = "f32" | "i64" | "i32" | "u8";
+/** How activations enter the products with quantised weights. */
+export type Activations = "int8" | "f32";
 /** A size, or the name of a dimension known only at run time. */
 export type Dim = number | string;
 export type Attribute = number | string | readonly number[] | { readonly float: number };

@@ -20,7 +20,7 @@ import { halfSplitRowOrder, reorderRows } from "../quant/row-order.ts";
 import { globalLayers, ropeFrequencies } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
 import { rotationTables } from "./decoder.ts";
-import type { Activations } from "./linear.ts";
+import type { Activations } from "./graph-builder.ts";
 import { OBSERVERS, type ObserverName } from "./observers/registry.ts";
 import { buildPrefillGraph } from "./prefill-graph.ts";
 import { buildStepGraph } from "./step-graph.ts";

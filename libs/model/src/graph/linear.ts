@@ -7,10 +7,7 @@
  *
  * @module
  */
-import type { GraphBuilder, Value } from "./graph-builder.ts";
-
-/** How activations enter the products with quantised weights. */
-export type Activations = "int8" | "f32";
+import type { Activations, GraphBuilder, Value } from "./graph-builder.ts";
 
 const ACCURACY_LEVEL: Record<Activations, number> = { int8: 4, f32: 1 };
 

@@ -12,8 +12,7 @@
 import type { AttentionTensors, ModelFamily } from "../families/family.ts";
 import { windowOf } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
-import { GraphBuilder, MICROSOFT, type Value } from "./graph-builder.ts";
-import type { Activations } from "./linear.ts";
+import { type Activations, GraphBuilder, MICROSOFT, type Value } from "./graph-builder.ts";
 import type { Observer } from "./observers/observer.ts";
 import type { WeightsIndex } from "./weights-file.ts";
 

@@ -17,8 +17,7 @@
 import type { AttentionTensors, ModelFamily } from "../families/family.ts";
 import { windowOf } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
-import { GraphBuilder, type Value } from "./graph-builder.ts";
-import type { Activations } from "./linear.ts";
+import { type Activations, GraphBuilder, type Value } from "./graph-builder.ts";
 import type { WeightsIndex } from "./weights-file.ts";
 
 export interface StepGraphOptions {

@@ -10,7 +10,9 @@
 import type { FileHandle } from "node:fs/promises";
 import { bytesOf } from "@kvault/core";
 import type { MatMulNBitsForm, MatMulNBitsWeight } from "../quant/matmul-nbits.ts";
-import type { ElementType } from "./graph-builder.ts";
+
+/** Element types of tensors in our graphs. */
+export type ElementType = "f32" | "i64" | "i32" | "u8";
 
 /** A tensor's place in the external data file. */
 export interface ExternalTensor {
