@@ -100,8 +100,10 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
   }
 }
 
-/** As many as eight short questions read together. */
-const WARM_TOKENS = 160;
+/** A burst of short questions, as one would be read. */
+const WARM_QUESTIONS = 8;
+const WARM_QUESTION_TOKENS = 20;
+const WARM_RUNS = 2;
 
 /** One session per graph, loaded at first use. */
 class SessionSet {
@@ -127,8 +129,8 @@ class SessionSet {
   }
 
   /**
-   * Loads the step graph and reads {@link WARM_TOKENS} tokens on an empty context, once: the first
-   * run of a session touches its memory for the first time and takes twice as long as the next.
+   * Loads the step graph and reads {@link WARM_QUESTIONS} questions on an empty context, once: the
+   * first runs of a session touch its memory for the first time and take twice as long as later ones.
    */
   warmSteps(config: ModelConfig): Promise<void> {
     this.warmedSteps ??= this.step().then(async () => {
@@ -138,7 +140,11 @@ class SessionSet {
         fullLayer({ numKvHeads, headDim, seqLen: 1, key_KSD: zeros(), value_KSD: zeros() }),
       );
       const batch = new SharedContextBatch(() => this.step(), config, new ContextTensors(1, layers));
-      await batch.run([{ sequence: batch.add(), ids: new Array<number>(WARM_TOKENS).fill(0) }]);
+      const questions = Array.from({ length: WARM_QUESTIONS }, () => ({
+        sequence: batch.add(),
+        ids: new Array<number>(WARM_QUESTION_TOKENS).fill(0),
+      }));
+      for (let run = 0; run < WARM_RUNS; run++) await batch.run(questions);
       batch.close();
     });
     this.warmedSteps.catch(() => {

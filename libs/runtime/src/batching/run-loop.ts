@@ -62,6 +62,9 @@ interface Sequence {
   readonly reject: (error: unknown) => void;
 }
 
+/** How long an idle loop waits for company: little beside any run, enough for requests that left a client together. */
+const GATHER_MS = 8;
+
 /** A place in the queue for long runs; `perform` lets the owner make one. */
 interface Turn {
   readonly kind: "turn";
@@ -200,8 +203,8 @@ export class RunLoop {
   #wake(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    // Whoever joins in the same round of events takes part in the first run.
-    setImmediate(() => void this.#pump());
+    // Whoever joins in this moment takes part in the first run: questions sent at the same time are read together.
+    setTimeout(() => void this.#pump(), GATHER_MS);
   }
 
   async #pump(): Promise<void> {
