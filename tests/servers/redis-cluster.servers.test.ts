@@ -26,7 +26,7 @@ describe("leases in Redis", () => {
   test("a holder that was away for longer than its lease has lost it", async () => {
     const leases = openLeases(urlOf(undefined, "&timeoutMs=200"));
     const lease = await leases.acquire("a", { ttlMs: 600 });
-    redis.pause();
+    await redis.pause();
     await expect(lease?.check()).rejects.toSatisfy((error) => isKvaultError(error, "UNREACHABLE"));
     await new Promise((resolve) => lease?.lost.addEventListener("abort", resolve, { once: true }));
     redis.resume();

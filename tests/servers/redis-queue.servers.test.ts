@@ -276,7 +276,7 @@ describe("a Redis queue in trouble", () => {
   test("loses nothing when Redis stands still for 5 s", async () => {
     await loseNothing(async () => {
       await new Promise((resolve) => setTimeout(resolve, 300));
-      own.pause();
+      await own.pause();
       await new Promise((resolve) => setTimeout(resolve, 5_000));
       own.resume();
     });

@@ -192,7 +192,7 @@ describe("a Redis store in trouble", () => {
 
   test("answers within the deadline when the server is paused, heeds signals, and recovers", async () => {
     await store.put("a.bin", filled(10, 3));
-    own.pause();
+    await own.pause();
     const started = Date.now();
     expect(await refusal(store.get("a.bin"))).toBe("STORE_UNAVAILABLE");
     expect(Date.now() - started).toBeLessThan(3_000);

@@ -188,7 +188,7 @@ describe("an S3 store whose server is in trouble", () => {
 
   test("answers within its deadlines while the server stands still, and recovers", async () => {
     await store.put("a.bin", noise(1_000));
-    own.pause();
+    await own.pause();
     const startedMs = Date.now();
     expect((await failure(store.get("a.bin"))).code).toBe("STORE_UNAVAILABLE");
     // Four attempts of one second and the waits between.

@@ -8,10 +8,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import net from "node:net";
 import { homedir, tmpdir } from "node:os";
 import path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 
 const START_MS = 15_000;
 const STOP_MS = 5_000;
@@ -92,9 +93,13 @@ export class TestProcess {
     await closed;
   }
 
-  /** The process stops where it is; connections stay open and nothing answers. */
-  pause(): void {
-    this.#child?.kill("SIGSTOP");
+  /** The process stops where it is, connections stay open and nothing answers; resolves when every thread stands. */
+  async pause(): Promise<void> {
+    const pid = this.#child?.pid;
+    if (pid === undefined) return;
+    process.kill(pid, "SIGSTOP");
+    const deadlineMs = Date.now() + STOP_MS;
+    while (!(await standsStill(pid)) && Date.now() < deadlineMs) await pause(2);
   }
 
   resume(): void {
@@ -124,4 +129,12 @@ function programPath(program: string): string {
   const file = path.join(cache, "test-servers", "bin", program);
   if (!existsSync(file)) throw new Error(`Cannot start ${program}: not set up, run "make test-servers"`);
   return file;
+}
+
+/** True when every thread of `pid` is stopped; where the system does not tell, at once. */
+async function standsStill(pid: number): Promise<boolean> {
+  const tasks = `/proc/${pid}/task`;
+  if (!existsSync(tasks)) return true;
+  const stats = await Promise.all((await readdir(tasks)).map((id) => readFile(`${tasks}/${id}/stat`, "utf8").catch(() => "")));
+  return stats.every((stat) => stat === "" || stat.slice(stat.lastIndexOf(")") + 2).startsWith("T"));
 }
