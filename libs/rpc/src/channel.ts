@@ -19,6 +19,8 @@ export interface ClientTls {
 export interface ChannelOptions {
   /** PEM texts, or files that are read again when they change. */
   readonly tls?: ClientTls | TlsFiles;
+  /** Name that the peer's certificate is checked for, when it is not the address: of many peers that share one. */
+  readonly serverName?: string;
   /** Sent with every call; a function is asked at each, so that a token can be rotated. Never over plaintext that others can read. */
   readonly token?: string | (() => string);
   /** Send the token without TLS to an address that is not this machine's. Refused otherwise. */
@@ -60,6 +62,7 @@ export function openChannel(address: string, options: ChannelOptions = {}): Chan
     "grpc.max_reconnect_backoff_ms": 5_000,
     // Closing this channel closes its connection.
     "grpc.use_local_subchannel_pool": 1,
+    ...(options.serverName === undefined ? {} : { "grpc.ssl_target_name_override": options.serverName }),
     // Addresses here are peers; a web proxy in the environment is not meant for them.
     "grpc.enable_http_proxy": 0,
   });

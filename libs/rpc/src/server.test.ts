@@ -496,6 +496,39 @@ describe("health", () => {
     expect(await check("")).toBe("SERVING");
     expect(await check("nobody")).toBe("NOT_FOUND");
   });
+
+  test("has a port of its own where asked: nothing else is served there, and a server that drains is alive", async () => {
+    const begun = gate();
+    const held = gate();
+    const { server, client } = await serve(
+      {
+        unary: async () => {
+          begun.pass();
+          await held.passed;
+          return {};
+        },
+      },
+      { healthAddress: "127.0.0.1:0" },
+    );
+    const probe = healthClient(server.healthAddress ?? "");
+    const ask = (service: string, method = healthMethod("Check")): Promise<string> =>
+      new Promise((resolve) =>
+        probe.makeUnaryRequest(...method, { service }, (error: grpc.ServiceError | null, reply?: { status: string }) =>
+          resolve(reply?.status ?? grpc.status[error?.code ?? 0] ?? ""),
+        ),
+      );
+    const [, ...coding] = healthMethod("Check");
+    expect(await ask("readiness")).toBe("SERVING");
+    expect(await ask("", ["/kvault.testing.EchoService/Unary", ...coding])).toBe("UNIMPLEMENTED");
+    const call = client.unary({});
+    await begun.passed;
+    const closed = server.close({ drainMs: 5_000 });
+    expect([await ask("readiness"), await ask("liveness")]).toEqual(["NOT_SERVING", "SERVING"]);
+    held.pass();
+    await call;
+    await closed;
+    expect(await ask("liveness")).not.toBe("SERVING");
+  });
 });
 
 describe("reflection", () => {

@@ -33,6 +33,8 @@ export interface ServerOptions {
   readonly tls?: ServerTls | TlsFiles;
   /** Serve without TLS on an address that others can reach. Refused otherwise. */
   readonly allowPlaintext?: boolean;
+  /** Where health alone is served too, without TLS and without tokens: who probes often can speak neither. */
+  readonly healthAddress?: string;
   /** Asks every call but health's for a token; anybody may call when absent. */
   readonly auth?: ServerAuthentication;
   /** Wrappers around every handler, outermost first. Errors are mapped inside all of them. */
@@ -56,6 +58,8 @@ export interface CloseOptions {
 export interface RunningServer {
   /** Where it listens, with the real port. */
   readonly address: string;
+  /** Where health alone is served, with the real port. */
+  readonly healthAddress: string | undefined;
   /** What health tells about `""`, `readiness` and every service. */
   setServing(serving: boolean): void;
   /** Takes itself out of health, refuses new calls, waits for those running, then cuts the rest. Idempotent. */
@@ -107,9 +111,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   health.implementation.addToServer(server);
   reflectionOf(descriptors).addToServer(server);
 
+  const healthServer = options.healthAddress === undefined ? undefined : await serveHealth(health, options.healthAddress);
   const path = unixPath(options.address);
   if (path !== undefined) await clearStaleSocket(path);
-  const address = boundAddress(options.address, await listen(server, options.address, credentials(options.tls, tlsFiles)));
+  const port = await listen(server, options.address, credentials(options.tls, tlsFiles)).catch((error: unknown) => {
+    healthServer?.stop();
+    throw error;
+  });
+  const address = boundAddress(options.address, port);
 
   let closing: Promise<void> | undefined;
   const stop = async ({ drainMs = DEFAULT_DRAIN_MS, noticeMs = 0 }: CloseOptions): Promise<void> => {
@@ -123,17 +132,27 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     if (!idle) live.abortAll(new KvaultError("DRAINING", `Cannot finish the call: the server stopped and waited ${drainMs} ms`));
     await withTimeout(allClosed, idle ? STRANGER_GRACE_MS : FORCE_GRACE_MS);
     server.forceShutdown();
+    // To the end: a process that drains is alive.
+    healthServer?.stop();
     tlsFiles?.close();
     if (path !== undefined) await rm(path, { force: true });
   };
   return {
     address,
+    healthAddress: healthServer?.address,
     setServing: (serving) => health.setServing(serving && closing === undefined),
     close(closeOptions = {}) {
       closing ??= stop(closeOptions);
       return closing;
     },
   };
+}
+
+async function serveHealth(health: Health, wanted: string): Promise<{ readonly address: string; stop(): void }> {
+  const server = new Server();
+  health.implementation.addToServer(server);
+  const address = boundAddress(wanted, await listen(server, wanted, ServerCredentials.createInsecure()));
+  return { address, stop: () => server.forceShutdown() };
 }
 
 function listen(server: Server, address: string, how: ServerCredentials): Promise<number> {

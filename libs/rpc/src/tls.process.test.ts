@@ -26,10 +26,10 @@ let folder = "";
 const open: (() => unknown)[] = [];
 
 /** A key and a certificate for localhost, signed by `ca` (by itself when there is none). */
-function certify(name: string, ca?: string): void {
+function certify(name: string, ca?: string, names = "DNS:localhost,IP:127.0.0.1"): void {
   const at = (file: string): string => join(folder, file);
   const openssl = (...args: string[]): void => void execFileSync("openssl", args, { stdio: "pipe" });
-  const subject = ["-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+  const subject = ["-subj", `/CN=${name}`, "-addext", `subjectAltName=${names}`];
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", at(`${name}.key`)];
   if (ca === undefined) openssl("req", "-x509", ...key, "-out", at(`${name}.crt`), "-days", "2", ...subject);
   else
@@ -109,6 +109,19 @@ describe("plaintext", () => {
 });
 
 describe("TLS from files", () => {
+  test("peers that share a certificate are checked for its name, not for their address", async () => {
+    certify("shared", "ca", "DNS:worker.kvault");
+    const address = await serve({ tls: { certFile: file("shared.crt"), keyFile: file("shared.key") } });
+    const tls = { caFile: file("ca.crt") };
+    await expect(connect(address, { tls, serverName: "worker.kvault" }).unary({ text: "a" })).resolves.toMatchObject({
+      text: "<a>",
+    });
+    await expect(connect(address, { tls }).unary({ text: "a" })).rejects.toMatchObject({ code: "UNREACHABLE" });
+    await expect(connect(address, { tls, serverName: "other.kvault" }).unary({ text: "a" })).rejects.toMatchObject({
+      code: "UNREACHABLE",
+    });
+  });
+
   test("a renewed certificate serves new connections, streams under way go on", async () => {
     await copyFile(file("one.crt"), file("server.crt"));
     await copyFile(file("one.key"), file("server.key"));

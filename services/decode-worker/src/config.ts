@@ -30,6 +30,8 @@ const schema = z.object({
   KVAULT_TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
   /** `true`: speak without TLS on addresses that others can reach. For networks that encrypt by themselves. */
   KVAULT_ALLOW_PLAINTEXT: z.enum(["true", "false"]).default("false"),
+  /** Where health alone is served too, in plaintext and without tokens, e.g. for Kubernetes' gRPC probes. */
+  KVAULT_HEALTH_ADDRESS: z.string().min(1).optional(),
   /** Folder of model files and generated graphs. */
   KVAULT_CACHE_DIR: z.string().min(1),
   /** `true`: never download a model. */

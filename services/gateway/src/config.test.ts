@@ -41,6 +41,17 @@ describe("readConfig()", () => {
     });
   });
 
+  test("in Kubernetes finds the API where every pod is told that it is", () => {
+    const env = { ...REQUIRED, KVAULT_DISCOVERY: "kubernetes", KUBERNETES_SERVICE_PORT: "443" };
+    expect(readConfig({ ...env, KUBERNETES_SERVICE_HOST: "10.0.0.1" }).kubernetes).toEqual({
+      apiUrl: "https://10.0.0.1:443",
+      accountDir: "/var/run/secrets/kubernetes.io/serviceaccount",
+      decodeService: "decode",
+    });
+    expect(readConfig({ ...env, KUBERNETES_SERVICE_HOST: "fd00::1" }).kubernetes?.apiUrl).toBe("https://[fd00::1]:443");
+    expect(() => readConfig(env)).toThrow("KVAULT_DISCOVERY");
+  });
+
   test("lists every problem at once, unknown names of ours included", () => {
     const env = {
       KVAULT_STORE_URL: "file:/data",

@@ -7,6 +7,7 @@
 import { KvaultError, unknownVariables } from "@kvault/core";
 import { type SecuritySettings, securitySettings, type TlsFiles, tlsFiles } from "@kvault/rpc";
 import { z } from "zod";
+import type { KubernetesAccess } from "./kubernetes/kubernetes-api.ts";
 
 const addresses = z
   .string()
@@ -35,6 +36,8 @@ const schema = z.object({
   KVAULT_TLS_CLIENT_CA_FILE: z.string().min(1).optional(),
   /** `true`: speak without TLS on addresses that others can reach. For networks that encrypt by themselves. */
   KVAULT_ALLOW_PLAINTEXT: z.enum(["true", "false"]).default("false"),
+  /** Where health alone is served too, in plaintext and without tokens, e.g. for Kubernetes' gRPC probes. */
+  KVAULT_HEALTH_ADDRESS: z.string().min(1).optional(),
   /** Where every call leaves a line: who, what, on which context, with which outcome. Only ever appended to. */
   KVAULT_AUDIT_FILE: z.string().min(1).optional(),
   /** File with the token of role `service` that workers are shown. */
@@ -45,6 +48,8 @@ const schema = z.object({
   KVAULT_WORKER_CERT_FILE: z.string().min(1).optional(),
   /** Key of the certificate shown to workers, PEM file. */
   KVAULT_WORKER_KEY_FILE: z.string().min(1).optional(),
+  /** Name that workers' certificates are checked for, when they share one; else each worker's address. */
+  KVAULT_WORKER_SERVER_NAME: z.string().min(1).optional(),
   /** Folder of model files. The gateway only looks whether they are there. */
   KVAULT_CACHE_DIR: z.string("not set").min(1),
   /** Queue of builds: `local:`, or `redis://host:port/database` for prefill workers that take builds themselves. */
@@ -53,6 +58,15 @@ const schema = z.object({
   KVAULT_CATALOGUE_URL: z.string().min(1).default("memory:"),
   /** Where workers register and leases are kept: `memory:`, or `redis://host:port/database`. The workers' must be the same. */
   KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** `registry`: registered workers are used; `kubernetes`: decode workers that are ready there too. */
+  KVAULT_DISCOVERY: z.enum(["registry", "kubernetes"]).default("registry"),
+  /** Kubernetes Service whose EndpointSlices say which decode workers are ready. */
+  KVAULT_DECODE_SERVICE: z
+    .string()
+    .regex(/^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$/, "not the name of a Service")
+    .default("decode"),
+  /** Folder of the service account's token, authority and namespace. */
+  KVAULT_SERVICE_ACCOUNT_DIR: z.string().min(1).default("/var/run/secrets/kubernetes.io/serviceaccount"),
   /** Prefill workers, comma-separated, beside those that register. */
   KVAULT_PREFILL_WORKERS: addresses,
   /** Decode workers, comma-separated, beside those that register. */
@@ -82,6 +96,8 @@ export interface GatewayConfig {
   readonly auditFile?: string;
   readonly serviceTokenFile?: string;
   readonly workerTls?: TlsFiles;
+  readonly workerServerName?: string;
+  readonly kubernetes?: KubernetesAccess & { readonly decodeService: string };
   readonly queueUrl: string;
   readonly catalogueUrl: string;
   readonly registryUrl: string;
@@ -101,6 +117,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
   const problems = unknownVariables(env).map((name) => `${name}: no such variable`);
   const parsed = schema.safeParse(env);
   problems.push(...missingWorkers(env));
+  if (parsed.data?.KVAULT_DISCOVERY === "kubernetes" && kubernetesUrl(env) === undefined) {
+    problems.push("KVAULT_DISCOVERY: kubernetes, and no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT as every pod has");
+  }
   if (!parsed.success) problems.push(...parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`));
   if (!parsed.success || problems.length > 0) {
     throw new KvaultError("INVALID_ARGUMENT", `Cannot start the gateway: ${problems.join("; ")}`, {
@@ -119,6 +138,16 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     ...(data.KVAULT_WORKER_CA_FILE === undefined
       ? {}
       : { workerTls: tlsFiles(data.KVAULT_WORKER_CERT_FILE, data.KVAULT_WORKER_KEY_FILE, data.KVAULT_WORKER_CA_FILE) }),
+    ...(data.KVAULT_WORKER_SERVER_NAME === undefined ? {} : { workerServerName: data.KVAULT_WORKER_SERVER_NAME }),
+    ...(data.KVAULT_DISCOVERY === "registry"
+      ? {}
+      : {
+          kubernetes: {
+            apiUrl: kubernetesUrl(env) ?? "",
+            accountDir: data.KVAULT_SERVICE_ACCOUNT_DIR,
+            decodeService: data.KVAULT_DECODE_SERVICE,
+          },
+        }),
     queueUrl: data.KVAULT_QUEUE_URL,
     catalogueUrl: data.KVAULT_CATALOGUE_URL,
     registryUrl: data.KVAULT_REGISTRY_URL,
@@ -132,6 +161,13 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     maxStreams: data.KVAULT_MAX_STREAMS,
     drainNoticeMs: data.KVAULT_DRAIN_NOTICE_MS,
   });
+}
+
+/** Where pods are told that the API is. */
+function kubernetesUrl(env: Readonly<Record<string, string | undefined>>): string | undefined {
+  const { KUBERNETES_SERVICE_HOST: host = "", KUBERNETES_SERVICE_PORT: port = "" } = env;
+  if (host === "" || !/^\d{1,5}$/.test(port)) return undefined;
+  return `https://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** Nobody would build or answer: workers are named here, or register by themselves. */

@@ -11,13 +11,14 @@ import type { WorkerAccess } from "./workers/worker-link.ts";
 
 async function main(): Promise<void> {
   const config = readConfig(process.env);
-  const { storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, serviceTokenFile, workerTls, ...rest } = config;
+  const { storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, serviceTokenFile, workerTls, workerServerName, ...rest } = config;
   const log = createLogger({ service: "gateway", level: logLevel });
   const token = serviceTokenFile === undefined ? undefined : watchTokenFile(serviceTokenFile);
   const workerAccess: WorkerAccess = {
     allowPlaintext: rest.security.allowPlaintext ?? false,
     ...(token === undefined ? {} : { token: () => token.value }),
     ...(workerTls === undefined ? {} : { tls: workerTls }),
+    ...(workerServerName === undefined ? {} : { serverName: workerServerName }),
   };
   const gateway = await startGateway({ ...rest, store: storeUrl, models: cacheDir, workerAccess, log });
 

@@ -29,6 +29,8 @@ import type { ContextCatalogue } from "./catalogue/context-catalogue.ts";
 import { fillFromStore } from "./catalogue/from-manifest.ts";
 import { openCatalogue } from "./catalogue/open-catalogue.ts";
 import { Remover } from "./catalogue/remover.ts";
+import type { KubernetesAccess } from "./kubernetes/kubernetes-api.ts";
+import { ReadyEndpoints } from "./kubernetes/ready-endpoints.ts";
 import { quotaInterceptor } from "./quota/quota-interceptor.ts";
 import { StorageQuota } from "./quota/storage-quota.ts";
 import { TenantRates } from "./quota/tenant-rates.ts";
@@ -57,6 +59,8 @@ export interface GatewayOptions {
   /** Addresses of workers beside those that register; they need not be up yet. */
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
+  /** Where readiness of registered decode workers is looked up too; nowhere when absent. */
+  readonly kubernetes?: KubernetesAccess & { readonly decodeService: string };
   readonly log: RpcLogger;
   /** Preset or spec of requests that name none; `kvzip`. */
   readonly defaultSpec?: string;
@@ -139,8 +143,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const remover = new Remover({ catalogue, queue, decode, store, leases, log });
   const admission = new Admission(options.maxStreams ?? DEFAULT_MAX_STREAMS);
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
-  const discovery = new Discovery({
+  const { kubernetes } = options;
+  const endpoints =
+    kubernetes === undefined
+      ? undefined
+      : new ReadyEndpoints({
+          access: kubernetes,
+          service: kubernetes.decodeService,
+          onChange: () => void discovery.look(),
+          onError: (error) => log.warn({ err: error }, "Kubernetes API does not answer"),
+        });
+  const discovery: Discovery = new Discovery({
     registry,
+    ...(endpoints === undefined ? {} : { readyDecode: () => endpoints.addresses }),
     named: { prefill: options.prefillWorkers, decode: options.decodeWorkers },
     pools: { prefill, decode },
     onError: (error) => log.warn({ err: error }, "registry of workers does not answer"),
@@ -185,6 +200,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     builder.leave();
     await queue.close({ drainMs: 0 });
     await builder.settle();
+    await endpoints?.close();
     await discovery.close();
     prefill.close();
     decode.close();

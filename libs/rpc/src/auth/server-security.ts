@@ -25,6 +25,8 @@ export interface SecuritySettings {
   readonly tokensFileIntervalMs?: number;
   readonly tls?: TlsFiles;
   readonly allowPlaintext?: boolean;
+  /** Where health alone is served, to whoever asks. */
+  readonly healthAddress?: string;
 }
 
 /** The `KVAULT_*` variables that every service has. */
@@ -35,16 +37,18 @@ export interface SecurityVariables {
   readonly KVAULT_TLS_KEY_FILE?: string | undefined;
   readonly KVAULT_TLS_CLIENT_CA_FILE?: string | undefined;
   readonly KVAULT_ALLOW_PLAINTEXT: "true" | "false";
+  readonly KVAULT_HEALTH_ADDRESS?: string | undefined;
 }
 
 export function securitySettings(variables: SecurityVariables): SecuritySettings {
   const { KVAULT_TOKENS_FILE: tokensFile, KVAULT_TLS_CERT_FILE: certFile } = variables;
-  const { KVAULT_TLS_KEY_FILE: keyFile, KVAULT_TLS_CLIENT_CA_FILE: caFile } = variables;
+  const { KVAULT_TLS_KEY_FILE: keyFile, KVAULT_TLS_CLIENT_CA_FILE: caFile, KVAULT_HEALTH_ADDRESS: healthAddress } = variables;
   const asksForTls = certFile !== undefined || keyFile !== undefined || caFile !== undefined;
   return {
     auth: variables.KVAULT_AUTH,
     allowPlaintext: variables.KVAULT_ALLOW_PLAINTEXT === "true",
     ...(tokensFile === undefined ? {} : { tokensFile }),
+    ...(healthAddress === undefined ? {} : { healthAddress }),
     ...(asksForTls ? { tls: tlsFiles(certFile, keyFile, caFile) } : {}),
   };
 }
@@ -61,7 +65,7 @@ export function tlsFiles(certFile: string | undefined, keyFile: string | undefin
 export interface ServerSecurity {
   /** Undefined when nobody is asked for a token. */
   readonly access: AccessRegistry | undefined;
-  readonly serverOptions: Pick<ServerOptions, "auth" | "tls" | "allowPlaintext">;
+  readonly serverOptions: Pick<ServerOptions, "auth" | "tls" | "allowPlaintext" | "healthAddress">;
   /** Idempotent. */
   close(): void;
 }
@@ -75,7 +79,7 @@ export interface SecurityContext {
 
 /** INVALID_ARGUMENT when tokens are asked for and there is no usable access file. */
 export function openSecurity(settings: SecuritySettings, { address, roles, log, onRefused }: SecurityContext): ServerSecurity {
-  const { auth = "auto", tokensFile, tokensFileIntervalMs: intervalMs, tls, allowPlaintext } = settings;
+  const { auth = "auto", tokensFile, tokensFileIntervalMs: intervalMs, tls, allowPlaintext, healthAddress } = settings;
   const asks = auth === "on" || (auth === "auto" && (tokensFile !== undefined || !isLoopback(address)));
   if (asks && tokensFile === undefined) {
     throw invalidArgument(
@@ -100,6 +104,7 @@ export function openSecurity(settings: SecuritySettings, { address, roles, log, 
           }),
       ...(tls === undefined ? {} : { tls }),
       ...(allowPlaintext === undefined ? {} : { allowPlaintext }),
+      ...(healthAddress === undefined ? {} : { healthAddress }),
     },
     close: () => access?.close(),
   };

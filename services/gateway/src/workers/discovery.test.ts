@@ -13,7 +13,7 @@ const LOAD = {
   engineRestarts: 0,
 } satisfies Partial<WorkerInfo>;
 
-function setUp() {
+function setUp(ready?: () => ReadonlySet<string> | undefined) {
   const registry = openRegistry("memory:");
   const pools = { prefill: [] as string[], decode: [] as string[] };
   const errors: unknown[] = [];
@@ -26,6 +26,7 @@ function setUp() {
     registry,
     named: { prefill: ["p:1"], decode: [] },
     pools: { prefill: pool("prefill"), decode: pool("decode") },
+    ...(ready === undefined ? {} : { readyDecode: ready }),
     onError: (error) => errors.push(error),
   });
   return { registry, pools, discovery, errors };
@@ -54,5 +55,24 @@ test("a registry that does not answer changes nothing", async () => {
   await discovery.look();
   expect(pools.decode).toEqual(["d:1"]);
   expect(errors).toHaveLength(1);
+  await discovery.close();
+});
+
+test("where readiness is known, registered decode workers have to be ready too", async () => {
+  let ready: ReadonlySet<string> | undefined = new Set(["d:1", "d:3", "p:2"]);
+  const { registry, pools, discovery } = setUp(() => ready);
+  for (const address of ["d:1", "d:2"]) await registry.register(worker("decode", address), () => LOAD);
+  await registry.register(worker("prefill", "p:3"), () => LOAD);
+  await discovery.look();
+  expect(pools).toEqual({ prefill: ["p:1", "p:3"], decode: ["d:1"] });
+  ready = new Set();
+  await discovery.look();
+  expect(pools.decode).toEqual(["d:1", "d:2"]);
+  ready = new Set(["d:2"]);
+  await discovery.look();
+  expect(pools.decode).toEqual(["d:2"]);
+  ready = undefined;
+  await discovery.look();
+  expect(pools.decode).toEqual(["d:1", "d:2"]);
   await discovery.close();
 });

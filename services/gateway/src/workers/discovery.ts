@@ -5,6 +5,9 @@
  * does not answer, the workers it named last stay: a worker that is gone is found out by its
  * beats, and one that is new can wait.
  *
+ * In Kubernetes a registered decode worker also has to be ready there, when that is known. If none
+ * of them is, all are tried: a cluster that loses its probes at once should not lose its answers.
+ *
  * @module
  */
 import type { WorkerRegistry, WorkerRole } from "@kvault/cluster";
@@ -16,6 +19,8 @@ export interface DiscoveryOptions {
   /** Workers that the configuration names. */
   readonly named: Readonly<Record<WorkerRole, readonly string[]>>;
   readonly pools: Readonly<Record<WorkerRole, { setAddresses(addresses: readonly string[]): Promise<void> }>>;
+  /** `host:port` of the decode workers that are ready in Kubernetes; undefined when that is not known. */
+  readonly readyDecode?: () => ReadonlySet<string> | undefined;
   /** Told of a look that failed. */
   readonly onError: (error: unknown) => void;
 }
@@ -46,16 +51,22 @@ export class Discovery {
   }
 
   async #look(): Promise<void> {
-    const { registry, named, pools, onError } = this.#options;
+    const { registry, named, pools, readyDecode, onError } = this.#options;
     try {
       const workers = await registry.list();
-      const addressesOf = (role: WorkerRole): readonly string[] => [
-        ...named[role],
-        ...workers.filter((worker) => worker.role === role).map(({ address }) => address),
-      ];
-      await Promise.all([pools.prefill.setAddresses(addressesOf("prefill")), pools.decode.setAddresses(addressesOf("decode"))]);
+      const registered = (role: WorkerRole): readonly string[] =>
+        workers.filter((worker) => worker.role === role).map(({ address }) => address);
+      await Promise.all([
+        pools.prefill.setAddresses([...named.prefill, ...registered("prefill")]),
+        pools.decode.setAddresses([...named.decode, ...readyOnes(registered("decode"), readyDecode?.())]),
+      ]);
     } catch (error) {
       onError(error);
     }
   }
+}
+
+function readyOnes(registered: readonly string[], ready: ReadonlySet<string> | undefined): readonly string[] {
+  const both = registered.filter((address) => ready?.has(address) === true);
+  return both.length > 0 ? both : registered;
 }

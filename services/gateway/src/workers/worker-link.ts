@@ -28,7 +28,7 @@ const BEAT_TIMEOUT_MS = 3_000;
 export type OnBeat = (link: WorkerLink) => (status: StatusResponse) => void;
 
 /** What workers are shown: a token of role `service`, a certificate. */
-export type WorkerAccess = Pick<ChannelOptions, "tls" | "token" | "allowPlaintext">;
+export type WorkerAccess = Pick<ChannelOptions, "tls" | "token" | "allowPlaintext" | "serverName">;
 
 export class WorkerLink {
   readonly address: string;
