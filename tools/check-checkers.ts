@@ -48,6 +48,13 @@ const PLANTED: readonly Planted[] = [
     expected: /Services meet on the wire/,
   },
   {
+    checker: "biome: the runtime below the workers",
+    command: [...biome, "libs/service/src"],
+    path: "libs/service/src/planted.ts",
+    text: 'import * as runtime from "@kvault/runtime";\n\nexport const planted: unknown = runtime;\n',
+    expected: /arrows point at it/,
+  },
+  {
     checker: "biome: the environment read below main",
     command: [...biome, "libs/kvstore/src"],
     path: "libs/kvstore/src/planted.ts",

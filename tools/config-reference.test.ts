@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { variablesOf } from "./config-reference.ts";
+import { variablesOf, withShared } from "./config-reference.ts";
 
 const SOURCE = `
 const schema = z.object({
@@ -23,4 +23,12 @@ test("variablesOf() reads names, comments and defaults", () => {
 
 test("variablesOf() refuses a variable nobody explained", () => {
   expect(() => variablesOf(SOURCE.replace("/** Milliseconds. */", ""))).toThrow("KVAULT_DRAIN_MS");
+});
+
+test("withShared() puts in what several services have, spreads within spreads too", () => {
+  const shared =
+    "export const some = 1;\nexport const fewVariables = {\n  /** A. */\n  KVAULT_A: z.string(),\n};\nexport const allVariables = {\n  ...fewVariables,\n  /** B. */\n  KVAULT_B: z.string(),\n};\n";
+  const names = variablesOf(withShared("z.object({\n  ...allVariables,\n  /** C. */\n  KVAULT_C: z.string(),\n})", shared));
+  expect(names.map(({ name }) => name)).toEqual(["KVAULT_A", "KVAULT_B", "KVAULT_C"]);
+  expect(() => withShared("  ...noVariables,", shared)).toThrow("noVariables");
 });

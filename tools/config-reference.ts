@@ -7,6 +7,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
+/** Variables that several services have. */
+const SHARED = join("libs", "service", "src", "variables.ts");
+
 export interface Variable {
   readonly name: string;
   /** Text of the doc comment above it. */
@@ -37,11 +40,20 @@ export function variablesOf(source: string): Variable[] {
   return found;
 }
 
+/** `source` with every `...name,` in it replaced by the fields of that object in `shared`. */
+export function withShared(source: string, shared: string): string {
+  return source.replace(/^ {2}\.\.\.(\w+Variables),$/gm, (spread, name: string) => {
+    const fields = new RegExp(`^export const ${name}\\b[^=]*= \\{\\n([\\s\\S]*?)\\n\\};`, "m").exec(shared)?.[1];
+    if (fields === undefined) throw new Error(`Cannot document ${spread.trim()}: no such object in ${SHARED}`);
+    return withShared(fields, shared);
+  });
+}
+
 /** A section for every service. */
 export function configReference(): string {
   return SERVICES.map((service) => {
     const path = join("services", service, "src", "config.ts");
-    const variables = existsSync(path) ? variablesOf(readFileSync(path, "utf8")) : [];
+    const variables = existsSync(path) ? variablesOf(withShared(readFileSync(path, "utf8"), readFileSync(SHARED, "utf8"))) : [];
     const rows = variables.map(
       ({ name, summary, fallback }) =>
         `| \`${name}\` | ${fallback === undefined ? "required" : shown(fallback)} | ${summary.replaceAll("|", "\\|")} |`,

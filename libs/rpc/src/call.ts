@@ -9,15 +9,9 @@
  */
 import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
 import type { Principal } from "./auth/principal.ts";
-import type { CallOptions } from "./client.ts";
+import type { CallOptions } from "./call-options.ts";
+import type { RpcLogger } from "./rpc-logger.ts";
 import type { Sendable } from "./service-definition.ts";
-
-/** Fields first, then a constant message: what pino's loggers take. */
-export interface RpcLogger {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
 
 /** What a handler knows of the call it serves. */
 export interface ServerCall {

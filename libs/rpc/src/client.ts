@@ -13,18 +13,11 @@ import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbui
 import { type CallOptions as GrpcCallOptions, Metadata } from "@grpc/grpc-js";
 import { abortError, type KvaultError, throwIfAborted } from "@kvault/core";
 import { AUTHORIZATION_KEY } from "./auth/authentication.ts";
+import type { CallOptions } from "./call-options.ts";
 import type { Channel } from "./channel.ts";
-import { REQUEST_ID_KEY } from "./serve-method.ts";
+import { REQUEST_ID_KEY } from "./request-id.ts";
 import { methodDefinition, type Sendable } from "./service-definition.ts";
 import { fromGrpcError } from "./status.ts";
-
-export interface CallOptions {
-  readonly signal?: AbortSignal;
-  /** Milliseconds since the epoch. Without one a call with a single reply gets 60 s and a stream none. */
-  readonly deadlineMs?: number;
-  /** Sent as `x-request-id`. */
-  readonly requestId?: string;
-}
 
 /** Time for a call with a single reply whose caller set no deadline. */
 const DEFAULT_UNARY_MS = 60_000;

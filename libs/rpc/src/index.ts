@@ -42,14 +42,14 @@ export {
   type Interceptor,
   implement,
   onward,
-  type RpcLogger,
   type ServerCall,
   type ServiceHandlers,
   type ServiceImplementation,
   UNIMPLEMENTED,
 } from "./call.ts";
+export type { CallOptions } from "./call-options.ts";
 export { type Channel, type ChannelOptions, type ClientTls, openChannel } from "./channel.ts";
-export { type CallOptions, type Client, createClient } from "./client.ts";
+export { type Client, createClient } from "./client.ts";
 export {
   type FieldLimit,
   type FieldLimits,
@@ -59,6 +59,7 @@ export {
 } from "./interceptors/field-limits.ts";
 export { requestLog } from "./interceptors/request-log.ts";
 export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
+export type { RpcLogger } from "./rpc-logger.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
 export { fromRpcStatus, toRpcStatus } from "./status.ts";
 export type { TlsFiles } from "./tls.ts";

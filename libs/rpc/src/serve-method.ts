@@ -10,20 +10,17 @@
  *
  * @module
  */
-import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
 import { abortError, KvaultError, orAborted, throwIfAborted, toKvaultError } from "@kvault/core";
 import { principalOf } from "./auth/authentication.ts";
 import { ANONYMOUS } from "./auth/principal.ts";
-import type { RpcLogger, ServerCall, StreamHandler } from "./call.ts";
+import type { ServerCall, StreamHandler } from "./call.ts";
+import { requestIdOf } from "./request-id.ts";
+import type { RpcLogger } from "./rpc-logger.ts";
 import { toGrpcStatus } from "./status.ts";
 
-/** Metadata key of the id that follows a request over all its hops. */
-export const REQUEST_ID_KEY = "x-request-id";
-/** Request ids of callers are taken when they look like one. */
-const REQUEST_ID = /^[\w.:-]{1,128}$/;
 /** A caller gives up at its deadline by its own clock, which may come a little before ours: it did not leave. */
 const DEADLINE_SLACK_MS = 20;
 /** Longest timer Node has; later deadlines are not watched. */
@@ -120,12 +117,10 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
   });
   live.add(controller);
 
-  const [asked] = grpcCall.metadata.get(REQUEST_ID_KEY);
-  const requestId = typeof asked === "string" && REQUEST_ID.test(asked) ? asked : randomUUID();
   const call: ServerCall = {
     signal: controller.signal,
     deadlineMs,
-    requestId,
+    requestId: requestIdOf(grpcCall.metadata),
     path: grpcCall.getPath(),
     principal: principalOf(grpcCall.metadata) ?? ANONYMOUS,
     log: options.log,

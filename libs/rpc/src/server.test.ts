@@ -8,11 +8,13 @@ import { loadSync } from "@grpc/proto-loader";
 import { invalidArgument, isKvaultError, type KvaultError } from "@kvault/core";
 import { service as healthDefinition } from "grpc-health-check";
 import { afterEach, describe, expect, test } from "vitest";
-import { implement, type RpcLogger, type ServerCall, type ServiceHandlers, UNIMPLEMENTED } from "./call.ts";
+import { implement, type ServerCall, type ServiceHandlers, UNIMPLEMENTED } from "./call.ts";
+import type { CallOptions } from "./call-options.ts";
 import { type Channel, openChannel } from "./channel.ts";
-import { type CallOptions, createClient } from "./client.ts";
+import { createClient } from "./client.ts";
 import { requestLog } from "./interceptors/request-log.ts";
 import { MAX_MESSAGE_BYTES } from "./limits.ts";
+import type { RpcLogger } from "./rpc-logger.ts";
 import { type RunningServer, type ServerOptions, startServer } from "./server.ts";
 import { type Echo, echoService } from "./testing/index.ts";
 

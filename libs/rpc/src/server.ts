@@ -9,11 +9,12 @@ import { experimental, Server, ServerCredentials, type UntypedServiceImplementat
 import { KvaultError } from "@kvault/core";
 import { boundAddress, clearStaleSocket, isLoopback, unixPath } from "./address.ts";
 import { authenticationInterceptor, type ServerAuthentication } from "./auth/authentication.ts";
-import { asStreamHandler, type Interceptor, type RpcLogger, type ServiceImplementation } from "./call.ts";
+import { asStreamHandler, type Interceptor, type ServiceImplementation } from "./call.ts";
 import { Health } from "./health.ts";
 import { errorMap } from "./interceptors/error-map.ts";
 import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES } from "./limits.ts";
 import { reflectionOf } from "./reflection.ts";
+import type { RpcLogger } from "./rpc-logger.ts";
 import { LiveCalls, serveMethod } from "./serve-method.ts";
 import { serviceDefinition } from "./service-definition.ts";
 import { TlsFileProvider, type TlsFiles } from "./tls.ts";

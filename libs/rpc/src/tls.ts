@@ -9,7 +9,7 @@ import { createSecureContext } from "node:tls";
 import type { experimental } from "@grpc/grpc-js";
 import { KvaultError } from "@kvault/core";
 import { type WatchedFile, watchFiles } from "./auth/watched-file.ts";
-import type { RpcLogger } from "./call.ts";
+import type { RpcLogger } from "./rpc-logger.ts";
 
 /** PEM files. `cert` and `key` come together; `ca` are the authorities that the peer is checked against. */
 export interface TlsFiles {

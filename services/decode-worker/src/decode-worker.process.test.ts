@@ -15,8 +15,9 @@ import {
 } from "@kvault/rpc";
 import { openEngine } from "@kvault/runtime";
 import { spawnToyEngine, toyBuild } from "@kvault/runtime/testing";
+import type { RunningWorker } from "@kvault/worker";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { type DecodeWorkerOptions, type RunningWorker, startDecodeWorker } from "./start-decode-worker.ts";
+import { type DecodeWorkerOptions, startDecodeWorker } from "./start-decode-worker.ts";
 
 const TEXT = "The vault's combination is 7193; nobody may write it down. ".repeat(12);
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };

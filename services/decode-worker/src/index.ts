@@ -3,4 +3,5 @@
  *
  * @module
  */
-export { type DecodeWorkerOptions, type RunningWorker, startDecodeWorker } from "./start-decode-worker.ts";
+export type { RunningWorker } from "@kvault/worker";
+export { type DecodeWorkerOptions, startDecodeWorker } from "./start-decode-worker.ts";

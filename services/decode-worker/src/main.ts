@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { runService } from "@kvault/service";
 import { createLogger } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
-import { type RunningWorker, startDecodeWorker } from "./start-decode-worker.ts";
+import { startDecodeWorker } from "./start-decode-worker.ts";
 
 async function main(): Promise<void> {
   const { logLevel, drainMs, ...options } = readConfig(process.env);
@@ -13,22 +14,8 @@ async function main(): Promise<void> {
   const redacted = (url: string): string => url.replace(/\/\/[^@/]*@/, "//[redacted]@");
   const urls = { storeUrl: redacted(options.storeUrl), registryUrl: redacted(options.registryUrl) };
   log.info({ ...options, ...urls, drainMs, logLevel }, "decode worker starting");
-  let worker: RunningWorker | undefined;
-  let stopping = false;
-  const stop = async (exitCode: number): Promise<void> => {
-    // While it starts, a failure is reported by the start itself.
-    if (stopping || worker === undefined) return;
-    stopping = true;
-    await worker.close({ drainMs }).catch((error: unknown) => log.error({ err: error }, "decode worker did not stop cleanly"));
-    process.exit(exitCode);
-  };
-  worker = await startDecodeWorker({ ...options, log, onEngineFailed: () => void stop(1) });
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, "decode worker stopping");
-      void stop(0);
-    });
-  }
+  const start = (onEngineFailed: () => void) => startDecodeWorker({ ...options, log, onEngineFailed });
+  await runService({ title: "decode worker", log, start, closeOptions: { drainMs } });
 }
 
 main().catch((error: unknown) => {

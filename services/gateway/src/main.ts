@@ -4,6 +4,7 @@
  * @module
  */
 import { watchTokenFile } from "@kvault/rpc";
+import { runService } from "@kvault/service";
 import { createLogger } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
 import { startGateway } from "./start-gateway.ts";
@@ -20,20 +21,8 @@ async function main(): Promise<void> {
     ...(workerTls === undefined ? {} : { tls: workerTls }),
     ...(workerServerName === undefined ? {} : { serverName: workerServerName }),
   };
-  const gateway = await startGateway({ ...rest, store: storeUrl, models: cacheDir, workerAccess, log });
-
-  const stop = (signal: NodeJS.Signals): void => {
-    log.info({ signal }, "gateway stopping");
-    gateway.close({ drainMs, noticeMs: drainNoticeMs }).then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error({ err: error }, "gateway did not stop cleanly");
-        process.exit(1);
-      },
-    );
-  };
-  process.once("SIGTERM", stop);
-  process.once("SIGINT", stop);
+  const start = () => startGateway({ ...rest, store: storeUrl, models: cacheDir, workerAccess, log });
+  await runService({ title: "gateway", log, start, closeOptions: { drainMs, noticeMs: drainNoticeMs } });
 }
 
 main().catch((error: unknown) => {

@@ -3,4 +3,5 @@
  *
  * @module
  */
-export { type PrefillWorkerOptions, type RunningWorker, startPrefillWorker } from "./start-prefill-worker.ts";
+export type { RunningWorker } from "@kvault/worker";
+export { type PrefillWorkerOptions, startPrefillWorker } from "./start-prefill-worker.ts";

@@ -3,9 +3,10 @@
  *
  * @module
  */
+import { runService } from "@kvault/service";
 import { createLogger } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
-import { type RunningWorker, startPrefillWorker } from "./start-prefill-worker.ts";
+import { startPrefillWorker } from "./start-prefill-worker.ts";
 
 async function main(): Promise<void> {
   const { logLevel, drainMs, ...options } = readConfig(process.env);
@@ -17,22 +18,8 @@ async function main(): Promise<void> {
     queueUrl: redacted(options.queueUrl),
   };
   log.info({ ...options, ...urls, drainMs, logLevel }, "prefill worker starting");
-  let worker: RunningWorker | undefined;
-  let stopping = false;
-  const stop = async (exitCode: number): Promise<void> => {
-    // While it starts, a failure is reported by the start itself.
-    if (stopping || worker === undefined) return;
-    stopping = true;
-    await worker.close({ drainMs }).catch((error: unknown) => log.error({ err: error }, "prefill worker did not stop cleanly"));
-    process.exit(exitCode);
-  };
-  worker = await startPrefillWorker({ ...options, log, onEngineFailed: () => void stop(1) });
-  for (const signal of ["SIGTERM", "SIGINT"] as const) {
-    process.once(signal, () => {
-      log.info({ signal }, "prefill worker stopping");
-      void stop(0);
-    });
-  }
+  const start = (onEngineFailed: () => void) => startPrefillWorker({ ...options, log, onEngineFailed });
+  await runService({ title: "prefill worker", log, start, closeOptions: { drainMs } });
 }
 
 main().catch((error: unknown) => {

@@ -13,8 +13,9 @@ import {
   Workers,
 } from "@kvault/rpc";
 import { spawnToyEngine, toyBuild } from "@kvault/runtime/testing";
+import type { RunningWorker } from "@kvault/worker";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type PrefillWorkerOptions, type RunningWorker, startPrefillWorker } from "./start-prefill-worker.ts";
+import { type PrefillWorkerOptions, startPrefillWorker } from "./start-prefill-worker.ts";
 
 const TEXT = "The vault's combination is 7193; nobody may write it down. ".repeat(12);
 const SILENT = { info: () => undefined, warn: () => undefined, error: () => undefined };

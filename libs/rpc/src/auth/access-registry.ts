@@ -9,7 +9,7 @@
  */
 import { readFileSync } from "node:fs";
 import { KvaultError } from "@kvault/core";
-import type { RpcLogger } from "../call.ts";
+import type { RpcLogger } from "../rpc-logger.ts";
 import { type AccessFile, parseAccessFile, type Quotas, type TokenEntry } from "./access-file.ts";
 import type { Principal } from "./principal.ts";
 import { matchesToken, tokenIdOf } from "./token.ts";

@@ -9,7 +9,7 @@
  */
 import { invalidArgument } from "@kvault/core";
 import { isLoopback } from "../address.ts";
-import type { RpcLogger } from "../call.ts";
+import type { RpcLogger } from "../rpc-logger.ts";
 import type { ServerOptions } from "../server.ts";
 import type { TlsFiles } from "../tls.ts";
 import { AccessRegistry } from "./access-registry.ts";

@@ -5,34 +5,17 @@
  * @module
  */
 import { invalidArgument } from "@kvault/core";
-import type { ChatMessage } from "@kvault/model";
 import {
   type AnswerSchema,
   CacheInfo_Tier,
   type CacheInfoSchema,
-  ChatMessage_Role,
-  type ContextContent,
   type ExecuteRequest,
   FinishReason,
   type MessageInitShape,
   type TextDeltaSchema,
 } from "@kvault/rpc";
-import type {
-  CacheInfo,
-  CacheTier,
-  Content,
-  QueryAnswer,
-  QueryDelta,
-  QueryRequest,
-  FinishReason as Reason,
-} from "@kvault/runtime";
-
-const ROLES: Readonly<Record<ChatMessage_Role, ChatMessage["role"] | undefined>> = {
-  [ChatMessage_Role.UNSPECIFIED]: undefined,
-  [ChatMessage_Role.SYSTEM]: "system",
-  [ChatMessage_Role.USER]: "user",
-  [ChatMessage_Role.ASSISTANT]: "assistant",
-};
+import type { CacheInfo, CacheTier, QueryAnswer, QueryDelta, QueryRequest, FinishReason as Reason } from "@kvault/runtime";
+import { readContent } from "@kvault/worker";
 
 const TIERS: Readonly<Record<CacheTier, CacheInfo_Tier>> = {
   memory: CacheInfo_Tier.MEMORY,
@@ -91,26 +74,8 @@ function readSource({ source, digest }: ExecuteRequest): QueryRequest["source"] 
     case "contextId":
       return { type: "stored", contextId: source.value, digest };
     case "inline":
-      return { type: "inline", content: readContent(source.value.content) };
+      return { type: "inline", content: readContent(source.value.content, "inline.content", "answer") };
     default:
       throw invalidArgument("source", "Cannot answer: neither a context nor a text given");
   }
-}
-
-function readContent(content: ContextContent | undefined): Content {
-  const given = content?.content;
-  switch (given?.case) {
-    case "text":
-      return { text: given.value };
-    case "chat":
-      return { messages: given.value.messages.map(({ role, content: said }) => ({ role: readRole(role), content: said })) };
-    default:
-      throw invalidArgument("inline.content", "Cannot answer: no content given");
-  }
-}
-
-function readRole(role: ChatMessage_Role): ChatMessage["role"] {
-  const known = ROLES[role];
-  if (known === undefined) throw invalidArgument("inline.content.chat.messages.role", `Cannot answer: found role ${role}`);
-  return known;
 }

@@ -3,26 +3,16 @@
  *
  * @module
  */
-import { invalidArgument } from "@kvault/core";
 import type { ContextManifest } from "@kvault/kvstore";
-import type { ChatMessage } from "@kvault/model";
 import {
-  ChatMessage_Role,
   type CompressionReportSchema,
-  type ContextContent,
   type MessageInitShape,
   Progress_Phase,
   type ProgressSchema,
   type BuildRequest as RpcBuildRequest,
 } from "@kvault/rpc";
-import type { BuildPhase, BuildProgress, BuildRequest, Content } from "@kvault/runtime";
-
-const ROLES: Readonly<Record<ChatMessage_Role, ChatMessage["role"] | undefined>> = {
-  [ChatMessage_Role.UNSPECIFIED]: undefined,
-  [ChatMessage_Role.SYSTEM]: "system",
-  [ChatMessage_Role.USER]: "user",
-  [ChatMessage_Role.ASSISTANT]: "assistant",
-};
+import type { BuildPhase, BuildProgress, BuildRequest } from "@kvault/runtime";
+import { readContent } from "@kvault/worker";
 
 const PHASES: Readonly<Record<BuildPhase, Progress_Phase>> = {
   loading: Progress_Phase.LOADING,
@@ -41,7 +31,7 @@ export function readBuildRequest(request: RpcBuildRequest): BuildRequest {
     tenant,
     tenantSalt,
     model,
-    content: readContent(request.content),
+    content: readContent(request.content, "content", "build context"),
     contentSha256,
     spec,
     displayName,
@@ -75,22 +65,4 @@ export function reportMessage(manifest: ContextManifest): MessageInitShape<typeo
       storedBytes: BigInt(parts.reduce((sum, { bytes }) => sum + bytes, 0)),
     })),
   };
-}
-
-function readContent(content: ContextContent | undefined): Content {
-  const given = content?.content;
-  switch (given?.case) {
-    case "text":
-      return { text: given.value };
-    case "chat":
-      return { messages: given.value.messages.map(({ role, content: said }) => ({ role: readRole(role), content: said })) };
-    default:
-      throw invalidArgument("content", "Cannot build context: no content given");
-  }
-}
-
-function readRole(role: ChatMessage_Role): ChatMessage["role"] {
-  const known = ROLES[role];
-  if (known === undefined) throw invalidArgument("content.chat.messages.role", `Cannot build context: found role ${role}`);
-  return known;
 }
