@@ -18,7 +18,8 @@ export function contextId(name: string): string {
 
 /** JSON for scripts: proto field names in camel case, times in ISO 8601, counts as numbers. */
 export function contextJson(context: Context): unknown {
-  const { name, state, model, displayName, labels, spec, digest, createTime, expireTime, progress, report, error } = context;
+  const { name, state, model, displayName, labels, spec, digest, pinned, refreshOnUse, etag } = context;
+  const { createTime, updateTime, expireTime, deleteTime, purgeTime, ttl, progress, report, error } = context;
   const failure = error === undefined ? undefined : fromRpcStatus(error);
   return {
     name,
@@ -29,7 +30,14 @@ export function contextJson(context: Context): unknown {
     spec,
     digest,
     ...(createTime === undefined ? {} : { createTime: isoTime(createTime) }),
+    ...(updateTime === undefined ? {} : { updateTime: isoTime(updateTime) }),
     ...(expireTime === undefined ? {} : { expireTime: isoTime(expireTime) }),
+    ...(ttl === undefined ? {} : { ttlSeconds: Number(ttl.seconds) }),
+    refreshOnUse,
+    pinned,
+    ...(deleteTime === undefined ? {} : { deleteTime: isoTime(deleteTime) }),
+    ...(purgeTime === undefined ? {} : { purgeTime: isoTime(purgeTime) }),
+    etag,
     ...(progress === undefined
       ? {}
       : { progress: { phase: Progress_Phase[progress.phase], done: progress.done, total: progress.total } }),
@@ -75,7 +83,15 @@ export function describeContext(context: Context): string {
   if (context.displayName !== "") lines.push(["name", context.displayName]);
   for (const [key, value] of Object.entries(context.labels)) lines.push(["label", `${key}=${value}`]);
   if (context.createTime !== undefined) lines.push(["created", isoTime(context.createTime)]);
-  if (context.expireTime !== undefined) lines.push(["expires", isoTime(context.expireTime)]);
+  if (context.expireTime !== undefined) {
+    const after =
+      context.refreshOnUse && context.ttl !== undefined
+        ? ` (${formatSeconds(Number(context.ttl.seconds))} after its last use)`
+        : "";
+    lines.push(["expires", `${isoTime(context.expireTime)}${after}`]);
+  }
+  if (context.pinned) lines.push(["pinned", "does not expire, is deleted only with --force"]);
+  if (context.purgeTime !== undefined) lines.push(["undelete", `until ${isoTime(context.purgeTime)}`]);
   if (context.state === Context_State.CREATING && progress !== undefined)
     lines.push(["progress", `${progress.done} of ${progress.total}`]);
   if (error !== undefined) lines.push(["error", `${error.message} [${fromRpcStatus(error).code}]`]);

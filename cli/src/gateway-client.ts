@@ -41,6 +41,16 @@ export async function connectGateway({ address, tokenFile, tlsCaFile }: Connecti
   };
 }
 
+/** Connects, works, closes. */
+export async function withGateway(flags: ConnectionFlags, work: (gateway: GatewayClient) => Promise<void>): Promise<void> {
+  const gateway = await connectGateway(flags);
+  try {
+    await work(gateway);
+  } finally {
+    gateway.close();
+  }
+}
+
 function readText(option: string, path: string): string {
   try {
     return readFileSync(path, "utf8").trim();

@@ -16,6 +16,7 @@ import {
   Progress_Phase,
   type RunningServer,
   startServer,
+  timestampFromMs,
   toRpcStatus,
 } from "@kvault/rpc";
 import { CommanderError } from "commander";
@@ -30,6 +31,8 @@ const ACTIVE = create(ContextSchema, {
   model: "tiny",
   spec: "kvzip|global|top-k(keep=0.3)|f16",
   createTime: { seconds: 1_700_000_000n, nanos: 0 },
+  labels: { stage: "draft", kept: "yes" },
+  etag: "e1",
   report: {
     contextTokens: 100,
     keptPairs: 300n,
@@ -70,7 +73,21 @@ const contexts = implement(Contexts, {
   },
   listContexts: async ({ pageToken }) =>
     pageToken === "" ? { contexts: [ACTIVE], nextPageToken: "more" } : { contexts: [{ ...ACTIVE, displayName: "second" }] },
-  deleteContext: async () => ({}),
+  updateContext: async (request) => {
+    requests.push(request);
+    if (request.context?.etag === "stale") throw new KvaultError("CONTEXT_CHANGED", "Cannot change it: changed");
+    return { ...ACTIVE, ...request.context, state: Context_State.ACTIVE };
+  },
+  undeleteContext: async ({ name }) => ({ ...ACTIVE, name }),
+  warmContext: async ({ replicas }) => ({
+    replicas: Array.from({ length: replicas }, (_, i) => ({ workerAddress: `w${i}`, cache: { bytesLoaded: 1_000n } })),
+  }),
+  deleteContext: async (request) => {
+    requests.push(request);
+    return request.purge
+      ? {}
+      : { context: { ...ACTIVE, state: Context_State.DELETED, purgeTime: timestampFromMs(1_800_000_000_000) } };
+  },
   watchContext: async function* ({ name }) {
     const progress = { phase: Progress_Phase.PREFILL, done: 50, total: 100 };
     yield { context: { name, state: Context_State.CREATING, progress } };
@@ -86,6 +103,11 @@ const contexts = implement(Contexts, {
   },
 });
 const inference = implement(Inference, {
+  countTokens: async ({ content, question }) => ({
+    contextTokens: content?.content.case === "text" ? content.content.value.length : 0,
+    questionTokens: question.length,
+    maxTokens: 32_768,
+  }),
   query: async function* (request) {
     requests.push(request);
     yield { event: { case: "delta" as const, value: { text: "Gre" } } };
@@ -190,8 +212,57 @@ describe("the kvault command", () => {
   test("context get and delete take the bare id", async () => {
     const id = NAME.replace("contexts/", "");
     expect((await kvault("context", "get", id)).stdout).toContain("ACTIVE");
-    expect((await kvault("context", "delete", id, "--json")).stdout).toBe(`${JSON.stringify({ deleted: NAME })}\n`);
+    expect((await kvault("context", "delete", id, "--purge", "--json")).stdout).toBe(`${JSON.stringify({ deleted: NAME })}\n`);
+    const kept = await kvault("context", "delete", id, "--force", "--json");
+    expect(JSON.parse(kept.stdout)).toEqual({ deleted: NAME, purgeTime: "2027-01-15T08:00:00.000Z" });
+    expect(requests.at(-1)).toMatchObject({ force: true, purge: false });
     expect((await kvault("context", "get", "c0")).error).toMatchObject({ code: "CONTEXT_NOT_FOUND" });
+  });
+
+  test("context update names what is changed and nothing else", async () => {
+    await kvault("context", "update", NAME, "--name", "n", "--ttl", "12h", "--refresh-on-use");
+    expect(requests.at(-1)).toMatchObject({
+      context: { name: NAME, displayName: "n", ttl: { seconds: 43_200n }, refreshOnUse: true },
+      updateMask: { paths: ["display_name", "ttl", "refresh_on_use"] },
+    });
+    await kvault("context", "update", NAME, "--no-expire");
+    expect(requests.at(-1)).toMatchObject({ updateMask: { paths: ["expire_time"] } });
+    expect((await kvault("context", "update", NAME)).error).toMatchObject({ code: "INVALID_ARGUMENT" });
+    expect((await kvault("context", "update", NAME, "--ttl", "1h", "--no-expire")).error).toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+  });
+
+  test("context update adds and removes single labels under the etag that it read", async () => {
+    await kvault("context", "update", NAME, "--label", "a=b", "--remove-label", "stage");
+    expect(requests.at(-1)).toMatchObject({
+      context: { labels: { kept: "yes", a: "b" }, etag: "e1" },
+      updateMask: { paths: ["labels"] },
+    });
+  });
+
+  test("context pin, unpin, undelete and warm say what they did", async () => {
+    expect((await kvault("context", "pin", NAME)).stdout).toBe(`pinned ${NAME}\n`);
+    expect(requests.at(-1)).toMatchObject({ context: { name: NAME, pinned: true }, updateMask: { paths: ["pinned"] } });
+    expect((await kvault("context", "unpin", NAME)).stdout).toBe(`unpinned ${NAME}\n`);
+    expect((await kvault("context", "undelete", NAME)).stdout).toBe(`undeleted ${NAME}\n`);
+    const warmed = await kvault("context", "warm", NAME, "--replicas", "2", "--json");
+    expect(JSON.parse(warmed.stdout)).toMatchObject({ replicas: [{ worker: "w0", bytesLoaded: 1_000 }, { worker: "w1" }] });
+  });
+
+  test("tokens counts a file and a question", async () => {
+    writeFileSync(file, "abc");
+    const { stdout } = await kvault("tokens", "--file", file, "--question", "Who?", "--json");
+    expect(JSON.parse(stdout)).toMatchObject({ contextTokens: 3, questionTokens: 4, maxTokens: 32_768 });
+    expect((await kvault("tokens")).error).toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("query --recompute sends the text along", async () => {
+    writeFileSync(file, "The boat is green.");
+    await kvault("query", NAME, "What colour?", "--recompute", file);
+    expect(requests.at(-1)).toMatchObject({
+      onMiss: { action: { case: "recompute", value: { content: { content: { case: "text", value: "The boat is green." } } } } },
+    });
   });
 
   test("query streams one answer and sums it up on stderr", async () => {

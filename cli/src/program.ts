@@ -18,6 +18,7 @@ import { addQuery } from "./commands/query.ts";
 import { addServices } from "./commands/services.ts";
 import { addStatus } from "./commands/status.ts";
 import { addTenant, addToken } from "./commands/token.ts";
+import { addTokens } from "./commands/tokens.ts";
 import { addUp } from "./commands/up.ts";
 
 const DESCRIPTION = `Compressed KV caches of long contexts: read once, stored, queried many times.
@@ -45,6 +46,7 @@ export function createProgram(host: Host): Command {
     addAsk,
     addContext,
     addQuery,
+    addTokens,
     addModel,
     addMethods,
     addInspect,

@@ -1,14 +1,14 @@
 /**
- * `kvault context …`: create, get, list, watch, delete.
+ * `kvault context …`: create, get, list, watch; the rest is in context-life.ts.
  *
  * @module
  */
 import { resolveSpec } from "@kvault/compression";
-import { type Context, durationFromMs } from "@kvault/rpc";
-import type { Command } from "commander";
+import { type Context, Context_State, durationFromMs } from "@kvault/rpc";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { followContext, submitContext } from "../build-context.ts";
 import { contextId, contextJson, contextName, describeContext, stateName } from "../context-view.ts";
-import { connectGateway, type GatewayClient } from "../gateway-client.ts";
+import { withGateway } from "../gateway-client.ts";
 import {
   type ConnectionFlags,
   collectLabel,
@@ -23,6 +23,7 @@ import { readTextFile } from "../settings.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes, formatCount } from "../terminal/units.ts";
 import { type Call, define, group, type Host, runs } from "./command.ts";
+import { addContextLife } from "./context-life.ts";
 
 const PAGE_SIZE = 200;
 
@@ -34,12 +35,35 @@ interface CreateOptions extends ConnectionFlags {
   readonly ttl?: number;
   readonly name?: string;
   readonly label?: Readonly<Record<string, string>>;
+  readonly pin?: boolean;
+  readonly refreshOnUse?: boolean;
+  readonly requestId?: string;
   readonly wait: boolean;
   readonly validateOnly?: boolean;
 }
 
+interface ListOptions extends ConnectionFlags {
+  readonly limit?: number;
+  readonly label?: Readonly<Record<string, string>>;
+  readonly state?: readonly Context_State[];
+}
+
+const STATES: ReadonlyMap<string, Context_State> = new Map(
+  ["CREATING", "ACTIVE", "FAILED", "DELETING", "DELETED"].map((name) => [
+    name.toLowerCase(),
+    Context_State[name as keyof typeof Context_State],
+  ]),
+);
+
+/** Gathers `--state`. */
+function collectState(text: string, before: readonly Context_State[] | undefined): readonly Context_State[] {
+  const state = STATES.get(text.toLowerCase());
+  if (state === undefined) throw new InvalidArgumentError(`Must be one of ${[...STATES.keys()].join(", ")}.`);
+  return [...(before ?? []), state];
+}
+
 export function addContext(program: Command, host: Host): void {
-  const context = group(program, "context", "Create, look at and delete stored contexts");
+  const context = group(program, "context", "Create, look at, change and delete stored contexts");
   const create = define(context, {
     usage: "create",
     summary: "Read a text, compress its KV cache and store it",
@@ -56,6 +80,9 @@ The same request twice is one context: its name follows from everything that cou
     .addOption(methodOption())
     .addOption(keepOption())
     .option("--ttl <duration>", "lifetime, such as 90s, 15m, 12h or 30d (default: forever)", duration)
+    .option("--refresh-on-use", "every use moves the expiry on by the ttl")
+    .option("--pin", "never expires, and is not deleted by mistake")
+    .option("--request-id <id>", "sent again with the same id, it is the same request: for scripts that retry")
     .option("--name <text>", "name for people")
     .option("--label <key=value>", "label, may be repeated", collectLabel)
     .option("--no-wait", "return as soon as the build is queued")
@@ -79,11 +106,18 @@ The same request twice is one context: its name follows from everything that cou
 
   const list = define(context, {
     usage: "list",
-    summary: "List the contexts, newest first",
-    examples: [["kvault context list --json", "one context a line"]],
-  }).option("--limit <n>", "show at most this many", positiveInteger);
+    summary: "List the contexts, oldest first",
+    examples: [
+      ["kvault context list --json", "one context a line"],
+      ["kvault context list --label project=apollo --state active", "those that have the label and can be asked"],
+      ["kvault context list --state deleted", "those that can be undeleted"],
+    ],
+  })
+    .option("--limit <n>", "show at most this many", positiveInteger)
+    .option("--label <key=value>", "only with this label, may be repeated", collectLabel)
+    .addOption(new Option("--state <state>", "only in this state, may be repeated").argParser(collectState));
   withConnectionFlags(list);
-  runs<ConnectionFlags & { readonly limit?: number }>(list, host, listContexts);
+  runs<ListOptions>(list, host, listContexts);
 
   const watch = withConnectionFlags(
     define(context, {
@@ -103,25 +137,11 @@ The same request twice is one context: its name follows from everything that cou
     }),
   );
 
-  const remove = withConnectionFlags(
-    define(context, {
-      usage: "delete <context...>",
-      summary: "Delete contexts and their stored bytes",
-      examples: [["kvault context delete c0123… c4567…", "a running build is cancelled first"]],
-    }),
-  );
-  runs<ConnectionFlags>(remove, host, (call, flags, ...names) =>
-    withGateway(flags, async (gateway) => {
-      for (const name of names.map(contextName)) {
-        await gateway.contexts.deleteContext({ name }, { signal: call.signal });
-        call.terminal.result({ deleted: name }, () => `deleted ${name}`);
-      }
-    }),
-  );
+  addContextLife(context, host);
 }
 
 async function createContext({ terminal, signal }: Call, options: CreateOptions): Promise<void> {
-  const { file, model, method, keep, ttl, name, label, wait, validateOnly } = options;
+  const { file, model, method, keep, ttl, name, label, pin, refreshOnUse, requestId, wait, validateOnly } = options;
   const text = readTextFile(file);
   resolveSpec(method, keep);
   await withGateway(options, async (gateway) => {
@@ -134,6 +154,9 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
         displayName: name ?? "",
         labels: { ...label },
         validateOnly: validateOnly ?? false,
+        pinned: pin ?? false,
+        refreshOnUse: refreshOnUse ?? false,
+        requestId: requestId ?? "",
         ...(ttl === undefined ? {} : { ttl: durationFromMs(ttl * 1000) }),
       },
       signal,
@@ -150,14 +173,17 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
 
 async function listContexts(
   { terminal, signal }: Call,
-  { limit = Number.POSITIVE_INFINITY, ...flags }: ConnectionFlags & { readonly limit?: number },
+  { limit = Number.POSITIVE_INFINITY, label, state, ...flags }: ListOptions,
 ): Promise<void> {
   await withGateway(flags, async (gateway) => {
     const found: Context[] = [];
     let pageToken = "";
     do {
       const pageSize = Math.min(PAGE_SIZE, limit - found.length);
-      const page = await gateway.contexts.listContexts({ pageSize, pageToken }, { signal });
+      const page = await gateway.contexts.listContexts(
+        { pageSize, pageToken, labels: { ...label }, states: [...(state ?? [])] },
+        { signal },
+      );
       found.push(...page.contexts);
       pageToken = page.nextPageToken;
     } while (pageToken !== "" && found.length < limit);
@@ -183,13 +209,4 @@ function contextTable(contexts: readonly Context[]): string {
       displayName,
     ]),
   );
-}
-
-async function withGateway(flags: ConnectionFlags, work: (gateway: GatewayClient) => Promise<void>): Promise<void> {
-  const gateway = await connectGateway(flags);
-  try {
-    await work(gateway);
-  } finally {
-    gateway.close();
-  }
 }

@@ -10,6 +10,7 @@ import { askQuestion, cacheReport } from "../ask-question.ts";
 import { contextName } from "../context-view.ts";
 import { connectGateway, type GatewayClient } from "../gateway-client.ts";
 import { type ConnectionFlags, collect, maxTokensOption, positiveInteger, withConnectionFlags } from "../options.ts";
+import { readTextFile } from "../settings.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { type Call, define, type Host, runs } from "./command.ts";
@@ -21,6 +22,7 @@ interface QueryOptions extends ConnectionFlags {
   readonly topK?: number;
   readonly seed?: number;
   readonly stop?: readonly string[];
+  readonly recompute?: string;
 }
 
 export function addQuery(program: Command, host: Host): void {
@@ -32,6 +34,7 @@ several are decoded together, over one reading of the cache.`,
     examples: [
       ['kvault query c0123… "Who signed it?"', "streams the answer"],
       ['kvault query c0123… "Who signed it?" "When?" --json', "two questions at once, one line of JSON each"],
+      ['kvault query c0123… "Who signed it?" --recompute contract.txt', "reads the text again if the record cannot be had"],
       ['kvault query c0123… "Retell it" --temperature 0.8 --seed 7', "drawn, but the same every time"],
     ],
   })
@@ -40,7 +43,8 @@ several are decoded together, over one reading of the cache.`,
     .option("--top-p <p>", "draw from the smallest set of tokens with this probability", nonNegative)
     .option("--top-k <k>", "draw from this many likeliest tokens", positiveInteger)
     .option("--seed <n>", "same seed, same answer", positiveInteger)
-    .option("--stop <text>", "end before this text, may be repeated", collect);
+    .option("--stop <text>", "end before this text, may be repeated", collect)
+    .option("--recompute <path>", "the context's text, read again if its record is lost or its store is down");
   withConnectionFlags(query);
   runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
     if (questions.some((question) => question.trim() === ""))
@@ -53,6 +57,13 @@ several are decoded together, over one reading of the cache.`,
       gateway.close();
     }
   });
+}
+
+/** The text that was read, for a record that cannot be had. */
+function onMiss({ recompute }: QueryOptions) {
+  if (recompute === undefined) return {};
+  const content = { content: { case: "text" as const, value: readTextFile(recompute) } };
+  return { onMiss: { action: { case: "recompute" as const, value: { content } } } };
 }
 
 function parameters({ maxTokens, temperature, topP, topK, seed, stop }: QueryOptions) {
@@ -70,7 +81,7 @@ async function streamOne(
   question: string,
 ): Promise<void> {
   const { terminal, signal } = call;
-  const request = { source: { case: "context" as const, value: context }, question, ...parameters(options) };
+  const request = { source: { case: "context" as const, value: context }, question, ...parameters(options), ...onMiss(options) };
   const { answer } = await askQuestion(gateway, request, { signal, onText: (text) => terminal.write(text) });
   terminal.result(answerJson(question, answer), () => "");
   terminal.note(summary(answer));
@@ -83,7 +94,7 @@ async function askTogether(
   context: string,
   questions: readonly string[],
 ): Promise<void> {
-  const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })) };
+  const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })), ...onMiss(options) };
   let failed = 0;
   for await (const { index, event } of gateway.inference.queryBatch(request, { signal })) {
     const question = questions[index] ?? "";

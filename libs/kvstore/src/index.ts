@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { type ContextAttributes, putAttributes, readAttributes } from "./attributes.ts";
 export type { FilesystemStoreOptions } from "./backends/filesystem.ts";
 export { openFilesystemStore } from "./backends/filesystem.ts";
 export { openMemoryStore } from "./backends/memory.ts";
@@ -30,6 +31,7 @@ export * from "./open-store.ts";
 export * from "./record.ts";
 export { checkpointsPrefix, manifestKey, partKey } from "./record-layout.ts";
 export * from "./record-writer.ts";
+export { takeRequestId } from "./request-ids.ts";
 export * from "./sweep.ts";
 export type { TieredStoreOptions, TierHit } from "./tiered-store.ts";
 export { openTieredStore } from "./tiered-store.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { checkKey, checkPrefix } from "./blob-store.ts";
-import { manifestKey, parseRecordKey, partKey, partsPrefix } from "./record-layout.ts";
+import { attributesKey, manifestKey, parseRecordKey, partKey, partsPrefix } from "./record-layout.ts";
 
 const id = `c${"0a".repeat(16)}`;
 const sha256 = "b".repeat(64);
@@ -10,8 +10,21 @@ describe("record keys", () => {
     checkKey(manifestKey(id));
     checkKey(partKey(id, sha256));
     checkPrefix(partsPrefix(id));
-    expect(parseRecordKey(manifestKey(id))).toEqual({ contextId: id, part: undefined });
-    expect(parseRecordKey(partKey(id, sha256))).toEqual({ contextId: id, part: sha256 });
+    expect(parseRecordKey(manifestKey(id))).toEqual({ contextId: id, isManifest: true });
+    expect(parseRecordKey(partKey(id, sha256))).toEqual({ contextId: id, isManifest: false, part: sha256 });
+    const attributes = { createTimeMs: 1_700_000_000_000, revision: 7 };
+    checkKey(attributesKey(id, attributes));
+    expect(parseRecordKey(attributesKey(id, attributes))).toEqual({ contextId: id, isManifest: false, attributes });
+  });
+
+  test("put attributes in order of their record, then revision, before the manifest", () => {
+    const keys = [
+      attributesKey(id, { createTimeMs: 999, revision: 12 }),
+      attributesKey(id, { createTimeMs: 1_000, revision: 2 }),
+      attributesKey(id, { createTimeMs: 1_000, revision: 10 }),
+      manifestKey(id),
+    ];
+    expect([...keys].reverse().sort()).toEqual(keys);
   });
 
   test("put a context's parts right after its manifest", () => {

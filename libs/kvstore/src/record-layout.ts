@@ -3,6 +3,7 @@
  *
  *   v1/contexts/<contextId>/manifest.json
  *   v1/contexts/<contextId>/parts/<sha256>.safetensors
+ *   v1/contexts/<contextId>/attributes/<createTimeMs>-<revision>.json     attributes.ts
  *
  * @module
  */
@@ -29,18 +30,50 @@ export function partKey(contextId: string, sha256: string): string {
   return `${partsPrefix(contextId)}${sha256}.safetensors`;
 }
 
-export interface RecordKey {
-  readonly contextId: string;
-  /** SHA-256 of the part; undefined for the manifest. */
-  readonly part: string | undefined;
+/** Prefix of everything that changed of a context since it was published. */
+export function attributesPrefix(contextId: string): string {
+  return `${folderOf(contextId)}attributes/`;
 }
 
-const RECORD_KEY = /^v1\/contexts\/(?<contextId>c[0-9a-f]{32})\/(?:manifest\.json|parts\/(?<part>[0-9a-f]{64})\.safetensors)$/;
+interface AttributesName {
+  readonly createTimeMs: number;
+  readonly revision: number;
+}
+
+/** Key of one revision of a context's attributes; keys are in order of time, then revision. */
+export function attributesKey(contextId: string, { createTimeMs, revision }: AttributesName): string {
+  const [time, count] = [`${createTimeMs}`.padStart(TIME_DIGITS, "0"), `${revision}`.padStart(REVISION_DIGITS, "0")];
+  if (time.length > TIME_DIGITS || count.length > REVISION_DIGITS) throw new RangeError("Cannot name attributes: too large");
+  return `${attributesPrefix(contextId)}${time}-${count}.json`;
+}
+
+const TIME_DIGITS = 16;
+const REVISION_DIGITS = 12;
+
+export interface RecordKey {
+  readonly contextId: string;
+  /** SHA-256 of the part. */
+  readonly part?: string;
+  /** Which attributes. */
+  readonly attributes?: AttributesName;
+  /** True for the manifest. */
+  readonly isManifest: boolean;
+}
+
+const RECORD_KEY =
+  /^v1\/contexts\/(?<contextId>c[0-9a-f]{32})\/(?:(?<manifest>manifest\.json)|parts\/(?<part>[0-9a-f]{64})\.safetensors|attributes\/(?<time>\d{16})-(?<revision>\d{12})\.json)$/;
 
 /** What `key` is of; undefined for keys that are no record's. */
 export function parseRecordKey(key: string): RecordKey | undefined {
   const groups = RECORD_KEY.exec(key)?.groups;
-  return groups === undefined ? undefined : { contextId: groups["contextId"] as string, part: groups["part"] };
+  if (groups === undefined) return undefined;
+  const { contextId = "", manifest, part, time, revision } = groups;
+  return {
+    contextId,
+    isManifest: manifest !== undefined,
+    ...(part === undefined ? {} : { part }),
+    ...(time === undefined ? {} : { attributes: { createTimeMs: Number(time), revision: Number(revision) } }),
+  };
 }
 
 /** Folder of all checkpoints of builds. */

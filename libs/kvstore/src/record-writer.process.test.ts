@@ -58,7 +58,7 @@ describe("records on a file system", () => {
     const expectedKeys: string[] = [];
     const found = new Set<string>();
     const broken: unknown[] = [];
-    for await (const manifest of listRecords(store, { onBroken: (_id, error) => broken.push(error) })) {
+    for await (const { manifest } of listRecords(store, { onBroken: (_id, error) => broken.push(error) })) {
       found.add(manifest.contextId);
       expectedKeys.push(manifestKey(manifest.contextId));
       for (const ref of manifest.layers.flatMap(({ parts }) => parts)) {

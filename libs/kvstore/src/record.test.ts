@@ -127,7 +127,9 @@ describe("listRecords()", () => {
     await store.put(manifestKey(broken), new TextEncoder().encode('{"schema":"kvault.context/9"}'));
     const reported: [string, string][] = [];
     const found: string[] = [];
-    for await (const { contextId } of listRecords(store, { onBroken: (id, { code }) => reported.push([id, code]) }))
+    for await (const {
+      manifest: { contextId },
+    } of listRecords(store, { onBroken: (id, { code }) => reported.push([id, code]) }))
       found.push(contextId);
     expect(found).toEqual(
       manifests
@@ -144,7 +146,9 @@ describe("listRecords()", () => {
       .sort();
     await store.put("v1/contexts/other.txt", Uint8Array.of(1));
     const found: string[] = [];
-    for await (const { contextId } of listRecords(store)) {
+    for await (const {
+      manifest: { contextId },
+    } of listRecords(store)) {
       found.push(contextId);
       await deleteRecord(store, ids[1] as string);
     }

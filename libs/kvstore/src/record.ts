@@ -8,12 +8,21 @@
  * @module
  */
 import { isKvaultError, KvaultError, sha256Hex } from "@kvault/core";
+import { type ContextAttributes, readAttributes } from "./attributes.ts";
 import type { BlobStore, CallOptions } from "./blob-store.ts";
 import { eachAtOnce } from "./each-at-once.ts";
 import type { ContextIdentity } from "./identity.ts";
 import type { ContextManifest, PartRef } from "./manifest.ts";
 import { parseManifest } from "./manifest.ts";
-import { checkpointsPrefix, manifestKey, parseRecordKey, partKey, partsPrefix, RECORDS_PREFIX } from "./record-layout.ts";
+import {
+  attributesPrefix,
+  checkpointsPrefix,
+  manifestKey,
+  parseRecordKey,
+  partKey,
+  partsPrefix,
+  RECORDS_PREFIX,
+} from "./record-layout.ts";
 
 export interface ReadManifestOptions extends CallOptions {
   /** Fields that must be equal, e.g. the loaded model's. */
@@ -74,17 +83,30 @@ export interface ListRecordsOptions extends CallOptions {
   readonly onBroken?: (contextId: string, error: KvaultError) => void;
 }
 
-/** Manifests of all committed records, by ascending context id. */
-export async function* listRecords(store: BlobStore, options: ListRecordsOptions = {}): AsyncGenerator<ContextManifest> {
+/** A committed record: what it was published as, and what changed since. */
+export interface StoredRecord {
+  readonly manifest: ContextManifest;
+  /** Absent when nothing was changed. */
+  readonly attributes?: ContextAttributes;
+}
+
+/** All committed records, by ascending context id. */
+export async function* listRecords(store: BlobStore, options: ListRecordsOptions = {}): AsyncGenerator<StoredRecord> {
+  /** Has attributes, and its manifest comes next: keys are in order. */
+  let changed: string | undefined;
   for await (const key of store.list(RECORDS_PREFIX, options)) {
-    const record = parseRecordKey(key);
-    if (record === undefined || record.part !== undefined) continue;
+    const { contextId = "", attributes, isManifest = false } = parseRecordKey(key) ?? {};
+    if (attributes !== undefined) changed = contextId;
+    if (!isManifest) continue;
     try {
-      yield await readManifest(store, record.contextId, { signal: options.signal });
+      const call: CallOptions = { signal: options.signal };
+      const manifest = await readManifest(store, contextId, call);
+      const found = changed === contextId ? await readAttributes(store, contextId, manifest.createTimeMs, call) : undefined;
+      yield { manifest, ...(found === undefined ? {} : { attributes: found }) };
     } catch (error) {
       if (isKvaultError(error, "CONTEXT_NOT_FOUND")) continue; // deleted meanwhile
       if (!isKvaultError(error, "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) throw error;
-      options.onBroken?.(record.contextId, error);
+      options.onBroken?.(contextId, error);
     }
   }
 }
@@ -95,7 +117,7 @@ export interface DeleteRecordOptions extends CallOptions {
 }
 
 /**
- * Deletes manifest, then parts; true when there was a record. What a crash in between leaves is
+ * Deletes manifest, then parts, then attributes; true when there was a record. What a crash in between leaves is
  * for the sweep. Cancel a build of the same context first: it loses its parts, and its commit
  * is refused as STORE_UNAVAILABLE.
  */
@@ -104,6 +126,7 @@ export async function deleteRecord(store: BlobStore, contextId: string, options:
   await store.delete(manifestKey(contextId), options);
   await options.beforeParts?.();
   await eachAtOnce(store.list(partsPrefix(contextId), options), (key) => store.delete(key, options));
+  await eachAtOnce(store.list(attributesPrefix(contextId), options), (key) => store.delete(key, options));
   await eachAtOnce(store.list(checkpointsPrefix(contextId), options), (key) => store.delete(key, options));
   return existed;
 }

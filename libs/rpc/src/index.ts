@@ -8,6 +8,7 @@ export { create, fromBinary, fromJson, type JsonValue, type MessageInitShape, to
 export {
   anyPack,
   anyUnpack,
+  type Duration,
   durationFromMs,
   durationMs,
   EmptySchema,

@@ -52,6 +52,8 @@ const schema = z.object({
   KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
   /** Time for calls and builds to finish at a stop, milliseconds. */
   KVAULT_DRAIN_MS: wholeNumber(0).default(10_000),
+  /** How long a deleted context can be undeleted, milliseconds; 0: deleted contexts are gone at once. */
+  KVAULT_DELETE_RETENTION_MS: wholeNumber(0).default(86_400_000),
   /** How often expired contexts are looked for, milliseconds. */
   KVAULT_SWEEP_INTERVAL_MS: wholeNumber(100).default(60_000),
   /** Most bytes of texts waiting or being built. */
@@ -75,6 +77,7 @@ export interface GatewayConfig extends ServiceSettings {
   readonly decodeWorkers: readonly string[];
   readonly defaultSpec: string;
   readonly drainMs: number;
+  readonly deleteRetentionMs: number;
   readonly sweepIntervalMs: number;
   readonly maxQueuedBytes: number;
   readonly maxStreams: number;
@@ -108,6 +111,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     decodeWorkers: data.KVAULT_DECODE_WORKERS,
     defaultSpec: data.KVAULT_DEFAULT_SPEC,
     drainMs: data.KVAULT_DRAIN_MS,
+    deleteRetentionMs: data.KVAULT_DELETE_RETENTION_MS,
     sweepIntervalMs: data.KVAULT_SWEEP_INTERVAL_MS,
     maxQueuedBytes: data.KVAULT_MAX_QUEUED_BYTES,
     maxStreams: data.KVAULT_MAX_STREAMS,

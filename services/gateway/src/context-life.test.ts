@@ -37,7 +37,7 @@ describe("the life of a context", () => {
       limits: { maxTokens: 256 },
     });
 
-    await stack.contexts.deleteContext({ name });
+    expect(await stack.contexts.deleteContext({ name, purge: true })).toMatchObject({});
     expect(stack.decode[0]?.evicted).toContain(idOf(name));
     expect(await failureOf(stack.contexts.getContext({ name }))).toMatchObject({ code: "CONTEXT_NOT_FOUND" });
     expect((await failureOf(stack.contexts.deleteContext({ name }))).code).toBe("CONTEXT_NOT_FOUND");

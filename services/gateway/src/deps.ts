@@ -9,6 +9,7 @@ import type { ModelHub } from "@kvault/model";
 import type { Admission } from "./admission/admission.ts";
 import type { BuildQueue } from "./builds/build-job.ts";
 import type { Builder } from "./builds/builder.ts";
+import type { RefreshOnUse } from "./catalogue/refresh-on-use.ts";
 import type { Remover } from "./catalogue/remover.ts";
 import type { TenantCatalogue } from "./catalogue/tenant-catalogue.ts";
 import type { DecodePool } from "./workers/decode-pool.ts";
@@ -28,6 +29,9 @@ export interface GatewayDeps {
   readonly queue: BuildQueue;
   readonly builder: Builder;
   readonly remover: Remover;
+  readonly refresh: Pick<RefreshOnUse, "used">;
+  /** How long a deleted context can be undeleted; 0: not at all. */
+  readonly retentionMs: number;
   readonly prefill: Pick<PrefillPool, "links">;
   readonly decode: DecodePool;
   readonly admission: Admission;

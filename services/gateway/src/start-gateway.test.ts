@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { collect, gate } from "@kvault/core/testing";
 import { contextDigest, createManifest, openMemoryStore, openRecordWriter, RECORD_FORMAT_VERSION } from "@kvault/kvstore";
-import { Context_State } from "@kvault/rpc";
+import { publishSample } from "@kvault/kvstore/testing";
+import { Context_State, durationFromMs } from "@kvault/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { quickAnswer, startFakeWorker } from "./testing/fake-worker.ts";
 import { closeAll, created, MODEL, onClose, request, startStack, temporaryFolder, textOf } from "./testing/stack.ts";
@@ -50,8 +51,27 @@ describe("a gateway's own life", () => {
     expect(context.report).toMatchObject({ keptPairs: 6n, totalPairs: 8n, layers: [{ keptPerHead: [4, 2], storedBytes: 4n }] });
     const events = await collect(stack.inference.query({ source: { case: "context", value: context.name }, question: "What?" }));
     expect(textOf(events)).toBe("a b");
-    await stack.contexts.deleteContext({ name: context.name });
-    expect(await collect(store.list("records/"))).toEqual([]);
+    await stack.contexts.deleteContext({ name: context.name, purge: true });
+    expect(await collect(store.list("v1/contexts/"))).toEqual([]);
+  });
+
+  test("after a restart a context is as it was changed last: pinned, renamed, deleted, or back", async () => {
+    const store = openMemoryStore();
+    const { contextId } = await publishSample(store, "Some text.");
+    const name = `contexts/${contextId}`;
+    const first = await startStack({}, { store });
+    const changed = await first.contexts.updateContext({
+      context: { name, displayName: "changed", labels: { c: "d" }, ttl: durationFromMs(3_600_000), refreshOnUse: true, pinned: true },
+    });
+    const second = await startStack({}, { store });
+    expect(await second.contexts.getContext({ name })).toEqual(changed);
+    await second.contexts.deleteContext({ name, force: true });
+    const third = await startStack({}, { store });
+    expect((await third.contexts.getContext({ name })).state).toBe(Context_State.DELETED);
+    expect((await third.contexts.listContexts({})).contexts).toEqual([]);
+    await third.contexts.undeleteContext({ name });
+    const fourth = await startStack({}, { store });
+    expect(await fourth.contexts.getContext({ name })).toMatchObject({ state: Context_State.ACTIVE, displayName: "changed", pinned: true });
   });
 
   test("close() lets a query under way finish", async () => {

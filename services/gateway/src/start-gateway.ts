@@ -28,6 +28,7 @@ import { Builder } from "./builds/builder.ts";
 import type { ContextCatalogue } from "./catalogue/context-catalogue.ts";
 import { fillFromStore } from "./catalogue/from-manifest.ts";
 import { openCatalogue } from "./catalogue/open-catalogue.ts";
+import { RefreshOnUse } from "./catalogue/refresh-on-use.ts";
 import { Remover } from "./catalogue/remover.ts";
 import type { KubernetesAccess } from "./kubernetes/kubernetes-api.ts";
 import { ReadyEndpoints } from "./kubernetes/ready-endpoints.ts";
@@ -68,6 +69,8 @@ export interface GatewayOptions {
   readonly maxQueuedBytes?: number;
   /** Answers streamed at the same time; 1,024. */
   readonly maxStreams?: number;
+  /** How long a deleted context can be undeleted; a day. 0: deleted contexts are gone at once. */
+  readonly deleteRetentionMs?: number;
   /** How often expired contexts are looked for; 60 s. */
   readonly sweepIntervalMs?: number;
   readonly maxConnectionAgeMs?: number;
@@ -95,6 +98,7 @@ const DEFAULT_SPEC = "kvzip";
 const DEFAULT_MAX_QUEUED_BYTES = 512 * 2 ** 20;
 const DEFAULT_MAX_STREAMS = 1_024;
 const DEFAULT_SWEEP_INTERVAL_MS = 60_000;
+const DEFAULT_DELETE_RETENTION_MS = 24 * 3_600_000;
 const DEFAULT_DRAIN_MS = 10_000;
 
 /** How often garbage in the store is looked for, by one gateway. */
@@ -141,6 +145,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
   const builder = new Builder({ catalogue, queue, store, keys, leases, prefill, decode, log, maxQueuedBytes, saltOf });
   const remover = new Remover({ catalogue, queue, decode, store, leases, log });
+  const refresh = new RefreshOnUse({ catalogue, store }, log);
+  const retentionMs = options.deleteRetentionMs ?? DEFAULT_DELETE_RETENTION_MS;
   const admission = new Admission(options.maxStreams ?? DEFAULT_MAX_STREAMS);
   const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
   const { kubernetes } = options;
@@ -201,6 +207,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await queue.close({ drainMs: 0 });
     await builder.settle();
     await endpoints?.close();
+    await refresh.settle();
     await discovery.close();
     prefill.close();
     decode.close();
@@ -215,7 +222,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     const contexts = await fillCatalogue(catalogue, store, log);
     await discovery.look();
     const quota = new StorageQuota(quotasOf);
-    const shared = { catalogue, queue, builder, remover, prefill, decode, admission, quota, store, models, defaultSpec, saltOf };
+    const shared = {
+      ...{ catalogue, queue, builder, remover, refresh, retentionMs, prefill, decode },
+      ...{ admission, quota, store, models, defaultSpec, saltOf },
+    };
     const services = gatewayServices(shared);
     const unlimited = fieldsWithoutLimit(services, FIELD_LIMITS);
     if (unlimited.length > 0) throw new TypeError(`Cannot serve fields without a limit: ${unlimited.join(" ")}`);

@@ -32,6 +32,7 @@ const workers = implement(Workers, {
       running--;
     }
   },
+  countTokens: async () => ({}),
   load: async () => ({}),
   evict: async () => ({}),
   status: async () => ({

@@ -27,6 +27,7 @@ import type {
   BuildResult,
   CacheInfo,
   CallOptions,
+  CountTokensRequest,
   Engine,
   EngineHealth,
   EngineOptions,
@@ -39,6 +40,7 @@ import type {
   OpenModelOptions,
   QueryEvent,
   QueryRequest,
+  TokenCounts,
 } from "./types.ts";
 
 export interface EngineLimits {
@@ -191,6 +193,10 @@ class EngineClient implements Engine {
 
   evict(contextId: string, { signal }: CallOptions = {}): Promise<boolean> {
     return this.#call("evict", { contextId }, signal);
+  }
+
+  countTokens(request: CountTokensRequest, { signal }: CallOptions = {}): Promise<TokenCounts> {
+    return this.#call("countTokens", request, signal);
   }
 
   openModel(model: string, { signal, onProgress }: OpenModelOptions = {}): Promise<ModelFacts> {

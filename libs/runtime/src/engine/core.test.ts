@@ -2,6 +2,7 @@ import { keepRows, resolveSpec, selectPairs } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
 import { gate } from "@kvault/core/testing";
 import { type BlobStore, checkedStore, manifestKey, openMemoryStore, partKey, readManifest } from "@kvault/kvstore";
+import { faultyStore } from "@kvault/kvstore/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import { RunLoop } from "../batching/run-loop.ts";
 import { GREEDY } from "../sampling/sampler.ts";
@@ -427,11 +428,44 @@ describe("query", () => {
     });
   });
 
-  test("refuses an expired context", async () => {
+  test("reads a context whose manifest says that its time is over: lifetimes change, and the gateway knows them", async () => {
     const { call } = bench();
     const request = { ...toyBuild(TEXT), expireTimeMs: 1_700_000_000_001 };
     await call("build", request);
-    await expect(call("query", toyQuery(request, "?"))).rejects.toMatchObject({ code: "CONTEXT_EXPIRED" });
+    await expect(call("query", toyQuery(request, "?"))).resolves.toMatchObject({ cache: { tier: "store" } });
+  });
+
+  test("gives a record up that does not load in the time that it may take, and a damaged one at once", async () => {
+    const memory = openMemoryStore();
+    const request = toyBuild(TEXT);
+    await bench({}, { store: memory }).call("build", request);
+    const asleep = gate();
+    const slow = faultyStore(memory, [{ on: "get", keyEnd: ".safetensors", effect: "delay", until: asleep.passed }]);
+    await expect(
+      bench({}, { store: slow }).call("query", { ...toyQuery(request, "?"), loadTimeoutMs: 20 }),
+    ).rejects.toMatchObject({ code: "STORE_UNAVAILABLE", details: { timeoutMs: 20 } });
+    asleep.pass();
+    const damaged = faultyStore(memory, [{ on: "get", keyEnd: ".safetensors", effect: "flip-bit", bit: 77 }]);
+    await expect(
+      bench({}, { store: damaged }).call("query", { ...toyQuery(request, "?"), loadTimeoutMs: 10_000 }),
+    ).rejects.toMatchObject({ code: "CACHE_CORRUPT" });
+  });
+
+  test("counts tokens as contexts and questions have them", async () => {
+    const { call } = bench();
+    const request = toyBuild(TEXT);
+    const { manifest } = await call("build", request);
+    const counted = await call("countTokens", { model: request.model, content: request.content, question: "Why?" });
+    const answer = await call("query", toyQuery(request, "Why?"));
+    expect(counted).toMatchObject({
+      contextTokens: manifest.contextTokens,
+      prefixTokens: manifest.prefixTokens,
+      questionTokens: answer.usage.questionTokens,
+    });
+    expect(await call("countTokens", { model: request.model, question: "" })).toMatchObject({
+      contextTokens: 0,
+      questionTokens: 0,
+    });
   });
 
   test("a context whose manifest is gone is not found, whatever parts remain", async () => {

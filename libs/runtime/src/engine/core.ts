@@ -46,7 +46,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       const lease = await models.acquire(request.model, { signal });
       try {
         const { config, identity } = lease.runner;
-        return await findStoredContext({ store, keys, makeResident, config, identity, nowMs: Date.now() }, request, signal);
+        return await findStoredContext({ store, keys, makeResident, config, identity }, request, signal);
       } finally {
         lease.release();
       }
@@ -97,6 +97,21 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       return cache;
     },
     evict: async ({ contextId }) => contexts.evict(contextId),
+    async countTokens({ model, content, question }, { signal }) {
+      const { runner, release } = await models.acquire(model, { signal });
+      try {
+        const { prompts, config } = runner;
+        const prompt = content === undefined ? undefined : prompts.context(content);
+        return {
+          contextTokens: prompt?.contextIds.length ?? 0,
+          prefixTokens: prompt?.prefixIds.length ?? 0,
+          questionTokens: question === "" ? 0 : prompts.question(question).length,
+          maxTokens: config.maxTokens,
+        };
+      } finally {
+        release();
+      }
+    },
     async openModel({ model }, { signal, emit }) {
       const lease = await models.acquire(model, { signal, onProgress: emit });
       const { config, identity } = lease.runner;

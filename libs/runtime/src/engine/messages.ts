@@ -13,6 +13,7 @@ import type {
   BuildRequest,
   BuildResult,
   CacheInfo,
+  CountTokensRequest,
   DownloadProgress,
   EngineOptions,
   EngineSnapshot,
@@ -23,6 +24,7 @@ import type {
   QueryAnswer,
   QueryDelta,
   QueryRequest,
+  TokenCounts,
 } from "./types.ts";
 
 /** A build asks whether it may commit; it goes on at `proceed`, or ends when it is cancelled. */
@@ -40,6 +42,7 @@ interface EngineMethods {
   query: { request: QueryRequest; event: QueryDelta; result: QueryAnswer };
   load: { request: LoadRequest; event: never; result: CacheInfo };
   evict: { request: { readonly contextId: string }; event: never; result: boolean };
+  countTokens: { request: CountTokensRequest; event: never; result: TokenCounts };
   openModel: { request: { readonly model: string }; event: DownloadProgress; result: ModelFacts };
   inspectScores: { request: InspectScoresRequest; event: BuildProgress; result: InspectScoresResult };
 }

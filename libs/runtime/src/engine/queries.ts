@@ -21,7 +21,7 @@ import type { ResidentContexts } from "./contexts.ts";
 import type { ModelCache } from "./models.ts";
 import { readContext } from "./read-context.ts";
 import type { MakeResident } from "./stored-context.ts";
-import type { CacheInfo, Content, QueryAnswer, QueryDelta, QueryRequest } from "./types.ts";
+import type { CacheInfo, Content, LoadRequest, QueryAnswer, QueryDelta, QueryRequest } from "./types.ts";
 
 /** Above any answer we know; a request for more is a mistake. */
 const MAX_NEW_TOKENS = 131_072;
@@ -64,7 +64,7 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
     checkTokens(resume?.tokenIds ?? [], runner.config.vocabSize);
     asked =
       source.type === "stored"
-        ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal)
+        ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal, request.loadTimeoutMs)
         : await askInline(deps, runner, source.content, signal);
     await runner.prepareSteps();
     const { resident, contextTokens, cache } = asked;
@@ -145,11 +145,23 @@ function readQuestion(runner: ModelRunner, question: string): readonly number[] 
 
 async function askStored(
   contexts: ResidentContexts,
-  request: { readonly contextId: string; readonly digest: string; readonly model: string },
+  request: LoadRequest,
   signal: AbortSignal,
+  timeoutMs: number | undefined,
 ): Promise<AskedContext> {
-  const { context, cache, release } = await contexts.acquire(request, signal);
-  return { resident: context.resident, contextTokens: context.contextTokens, cache, release };
+  const patience = timeoutMs === undefined ? undefined : AbortSignal.timeout(timeoutMs);
+  const either = patience === undefined ? signal : AbortSignal.any([signal, patience]);
+  try {
+    const { context, cache, release } = await contexts.acquire(request, either);
+    return { resident: context.resident, contextTokens: context.contextTokens, cache, release };
+  } catch (error) {
+    if (patience?.aborted !== true || signal.aborted) throw error;
+    const { contextId } = request;
+    throw new KvaultError("STORE_UNAVAILABLE", `Cannot load context "${contextId}": not done in ${timeoutMs} ms`, {
+      details: { contextId, timeoutMs: timeoutMs ?? 0 },
+      cause: error,
+    });
+  }
 }
 
 async function askInline(deps: QueryDeps, runner: ModelRunner, content: Content, signal: AbortSignal): Promise<AskedContext> {

@@ -35,6 +35,7 @@ class Served {
         query: refuse,
         load: refuse,
         evict: refuse,
+        countTokens: refuse,
         openModel: refuse,
         inspectScores: refuse,
         ...handlers,

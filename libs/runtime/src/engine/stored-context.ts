@@ -25,13 +25,11 @@ export interface StoredContextDeps {
   readonly makeResident: MakeResident;
   readonly config: ModelConfig;
   readonly identity: ModelIdentity;
-  /** Milliseconds since the epoch. */
-  readonly nowMs: number;
 }
 
 /**
- * Finds and checks a record. CONTEXT_NOT_FOUND, CONTEXT_EXPIRED, CACHE_CORRUPT,
- * INCOMPATIBLE_FORMAT, or INCOMPATIBLE_MODEL with the field that differs.
+ * Finds and checks a record. CONTEXT_NOT_FOUND, CACHE_CORRUPT, INCOMPATIBLE_FORMAT,
+ * or INCOMPATIBLE_MODEL with the field that differs. Whether its time is over is the gateway's to say.
  */
 export async function findStoredContext(
   deps: StoredContextDeps,
@@ -43,7 +41,7 @@ export async function findStoredContext(
   const { weightsSha256, tokenizerSha256, templateSha256, rope } = identity;
   const expected = { weightsSha256, tokenizerSha256, templateSha256, rope };
   const manifest = await readManifest(store, contextId, { signal, expected });
-  checkManifest(manifest, request, config, deps.nowMs);
+  checkManifest(manifest, request, config);
   const { digest, contextTokens, nextPosition, report } = manifest;
   return {
     bytes: report.keptPairs * manifest.model.headDim * 2 * Float32Array.BYTES_PER_ELEMENT,
@@ -56,7 +54,7 @@ export async function findStoredContext(
   };
 }
 
-function checkManifest(manifest: ContextManifest, request: LoadRequest, config: ModelConfig, nowMs: number): void {
+function checkManifest(manifest: ContextManifest, request: LoadRequest, config: ModelConfig): void {
   const { contextId } = request;
   const sizes: readonly (readonly [field: string, found: string | number, expected: string | number])[] = [
     ["digest", manifest.digest, request.digest],
@@ -74,11 +72,6 @@ function checkManifest(manifest: ContextManifest, request: LoadRequest, config: 
       `Cannot use context "${contextId}": ${field} is "${found}", expected "${expected}"`,
       { details: { contextId, field, expected, found } },
     );
-  }
-  if (manifest.expireTimeMs > 0 && manifest.expireTimeMs <= nowMs) {
-    throw new KvaultError("CONTEXT_EXPIRED", `Cannot use context "${contextId}": it expired`, {
-      details: { contextId, expireTimeMs: manifest.expireTimeMs },
-    });
   }
 }
 

@@ -80,6 +80,8 @@ export interface QueryRequest {
   /** Of the whole answer, resumed tokens included. */
   readonly maxTokens: number;
   readonly stop: readonly string[];
+  /** How long the record may take to load: STORE_UNAVAILABLE then. As long as it takes when absent. */
+  readonly loadTimeoutMs?: number;
   /** Where the answer goes on, when another engine has begun it. */
   readonly resume?: ResumePoint;
 }
@@ -143,6 +145,23 @@ export interface LoadRequest {
   readonly contextId: string;
   readonly digest: string;
   readonly model: string;
+}
+
+export interface CountTokensRequest {
+  readonly model: string;
+  readonly content?: Content;
+  /** "": none. */
+  readonly question: string;
+}
+
+export interface TokenCounts {
+  /** Template prefix not included. */
+  readonly contextTokens: number;
+  readonly prefixTokens: number;
+  /** With the template around it. */
+  readonly questionTokens: number;
+  /** Longest context plus question plus answer. */
+  readonly maxTokens: number;
 }
 
 /** A finished build. */
@@ -233,6 +252,8 @@ export interface Engine {
   load(request: LoadRequest, options?: CallOptions): Promise<CacheInfo>;
   /** Lets a context go; false when it was not resident. Running queries on it finish. */
   evict(contextId: string, options?: CallOptions): Promise<boolean>;
+  /** Tokens as the model counts them; opens it. */
+  countTokens(request: CountTokensRequest, options?: CallOptions): Promise<TokenCounts>;
   /** Downloads and opens a model ahead of its first use. */
   openModel(model: string, options?: OpenModelOptions): Promise<ModelFacts>;
   inspectScores(request: InspectScoresRequest, options?: Omit<BuildOptions, "beforeCommit">): Promise<InspectScoresResult>;

@@ -31,7 +31,7 @@ const REASONS: Readonly<Record<Reason, FinishReason>> = {
 
 /** INVALID_ARGUMENT naming the field that is missing. */
 export function readQueryRequest(request: ExecuteRequest): QueryRequest {
-  const { model, question, sampling, limits, resume } = request;
+  const { model, question, sampling, limits, resume, loadTimeoutMs } = request;
   return {
     source: readSource(request),
     model,
@@ -45,6 +45,7 @@ export function readQueryRequest(request: ExecuteRequest): QueryRequest {
     },
     maxTokens: limits?.maxTokens ?? 0,
     stop: limits?.stop ?? [],
+    ...(loadTimeoutMs === 0 ? {} : { loadTimeoutMs }),
     ...(resume && { resume: { tokenIds: resume.tokenIds, textUnits: resume.textUnits } }),
   };
 }

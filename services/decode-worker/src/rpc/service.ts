@@ -4,6 +4,7 @@
  * @module
  */
 import { implement, type ServiceImplementation, UNIMPLEMENTED, Workers } from "@kvault/rpc";
+import { countTokens } from "./count-tokens.ts";
 import { evict } from "./evict.ts";
 import { type ExecuteDeps, execute } from "./execute.ts";
 import { load } from "./load.ts";
@@ -16,6 +17,7 @@ export function workerService(deps: StatusDeps & ExecuteDeps): ServiceImplementa
     execute: execute(deps),
     load: load(reads),
     evict: evict(engine),
+    countTokens: countTokens(engine),
     status: status(deps),
   });
 }

@@ -10,6 +10,7 @@ import {
   ContextSchema,
   CreateContextMetadataSchema,
   create,
+  durationFromMs,
   type Operation,
   OperationSchema,
   timestampFromMs,
@@ -23,6 +24,7 @@ const STATE: Readonly<Record<ContextState["type"], Context_State>> = {
   failed: Context_State.FAILED,
   expired: Context_State.DELETING,
   deleting: Context_State.DELETING,
+  deleted: Context_State.DELETED,
 };
 
 export function contextName(id: string): string {
@@ -31,6 +33,11 @@ export function contextName(id: string): string {
 
 function operationName(id: string): string {
   return `operations/${id}`;
+}
+
+/** Another one after every change that a client can make. */
+export function etagOf({ createTimeMs, revision }: ContextRecord): string {
+  return `${createTimeMs.toString(36)}-${revision.toString(36)}`;
 }
 
 export function contextMessage(record: ContextRecord): Context {
@@ -46,8 +53,16 @@ export function contextMessage(record: ContextRecord): Context {
     createTime: timestampFromMs(record.createTimeMs),
     ...(record.expireTimeMs === 0 ? {} : { expireTime: timestampFromMs(record.expireTimeMs) }),
     ...(state.type === "creating" ? { progress: state.progress } : {}),
-    ...(state.type === "active" ? { report: state.report } : {}),
+    ...(state.type === "active" || state.type === "deleted" ? { report: state.report } : {}),
     ...(state.type === "failed" ? { error: toRpcStatus(state.error, record.buildId) } : {}),
+    ...(record.ttlMs === 0 ? {} : { ttl: durationFromMs(record.ttlMs) }),
+    refreshOnUse: record.refreshOnUse,
+    pinned: record.pinned,
+    etag: etagOf(record),
+    updateTime: timestampFromMs(record.updateTimeMs),
+    ...(state.type === "deleted"
+      ? { deleteTime: timestampFromMs(record.deleteTimeMs), purgeTime: timestampFromMs(record.purgeTimeMs) }
+      : {}),
   });
 }
 

@@ -5,7 +5,7 @@
  */
 import { KvaultError } from "@kvault/core";
 import { type CompressionReport, Progress_Phase } from "@kvault/rpc";
-import type { ContextRecord } from "./context-catalogue.ts";
+import { type ContextRecord, dueTimeMs } from "./context-catalogue.ts";
 import { contextName } from "./context-message.ts";
 import type { TenantCatalogue } from "./tenant-catalogue.ts";
 
@@ -25,7 +25,7 @@ export async function findContext(catalogue: Pick<TenantCatalogue, "get">, id: s
   return record;
 }
 
-/** An ACTIVE context. Also CONTEXT_NOT_READY with progress, CONTEXT_FAILED with the reason. */
+/** An ACTIVE context. Also CONTEXT_NOT_READY with progress, CONTEXT_FAILED with the reason, CONTEXT_DELETED. */
 export async function findActive(
   catalogue: Pick<TenantCatalogue, "get">,
   id: string,
@@ -49,15 +49,29 @@ export async function findActive(
       throw new KvaultError("CONTEXT_FAILED", `Cannot query context "${context}": its build failed with ${state.error.code}`, {
         details: { context, reason: state.error.code },
       });
+    case "deleted":
+      throw contextDeleted(record);
     default:
       throw contextNotFound(id);
   }
 }
 
-export function isExpired({ state, expireTimeMs }: ContextRecord, nowMs: number): boolean {
-  return (
-    state.type === "expired" ||
-    (state.type !== "creating" && state.type !== "deleting" && expireTimeMs !== 0 && expireTimeMs <= nowMs)
+/** Whether time has taken it, noticed or not. */
+export function isExpired(record: ContextRecord, nowMs: number): boolean {
+  const { type } = record.state;
+  if (type === "deleting" || type === "deleted") return false;
+  return type === "expired" || (dueTimeMs(record) ?? Number.POSITIVE_INFINITY) <= nowMs;
+}
+
+export function contextDeleted({ id, purgeTimeMs }: ContextRecord): KvaultError {
+  const context = contextName(id);
+  const purgeTime = new Date(purgeTimeMs).toISOString();
+  return new KvaultError(
+    "CONTEXT_DELETED",
+    `Cannot use context "${context}": it is deleted, and can be undeleted until ${purgeTime}`,
+    {
+      details: { context, purgeTime },
+    },
   );
 }
 

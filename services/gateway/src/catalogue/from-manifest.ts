@@ -1,36 +1,35 @@
 /**
- * Manifests in the store → catalogue records: what a gateway knows after a restart.
+ * Records in the store → catalogue records: what a gateway knows after a restart.
  *
  * @module
  */
-import { type BlobStore, type ContextManifest, listRecords } from "@kvault/kvstore";
+import { type BlobStore, type ContextManifest, listRecords, type StoredRecord } from "@kvault/kvstore";
 import { type CompressionReport, CompressionReportSchema, create, DEFAULT_TENANT, type RpcLogger } from "@kvault/rpc";
-import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
+import { type ContextCatalogue, type ContextRecord, firstAttributes } from "./context-catalogue.ts";
 
 /** Puts every readable record of `store` into `catalogue`; returns how many. Unreadable ones are logged and left alone. */
 export async function fillFromStore(catalogue: ContextCatalogue, store: BlobStore, log: RpcLogger): Promise<number> {
   let count = 0;
   const onBroken = (contextId: string, error: Error): void => log.warn({ contextId, err: error }, "record left out: unreadable");
-  for await (const manifest of listRecords(store, { onBroken })) {
-    await catalogue.begin(recordOf(manifest));
+  for await (const stored of listRecords(store, { onBroken })) {
+    const { record, created } = await catalogue.begin(recordOf(stored));
+    if (!created && stored.attributes !== undefined) await catalogue.amend(record, stored.attributes);
     count++;
   }
   return count;
 }
 
-function recordOf(manifest: ContextManifest): ContextRecord {
+function recordOf({ manifest, attributes = firstAttributes(manifest) }: StoredRecord): ContextRecord {
+  const report = reportOf(manifest);
   return {
     id: manifest.contextId,
     tenant: manifest.tenant ?? DEFAULT_TENANT,
     digest: manifest.digest,
     model: manifest.model.name,
     spec: manifest.identity.spec,
-    displayName: manifest.displayName,
-    labels: manifest.labels,
-    createTimeMs: manifest.createTimeMs,
-    expireTimeMs: manifest.expireTimeMs,
+    ...attributes,
     buildId: "",
-    state: { type: "active", report: reportOf(manifest) },
+    state: { type: attributes.purgeTimeMs === 0 ? "active" : "deleted", report },
   };
 }
 

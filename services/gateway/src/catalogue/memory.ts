@@ -4,12 +4,16 @@
  * @module
  */
 import { Latest } from "@kvault/core";
+import type { ContextAttributes } from "@kvault/kvstore";
 import {
+  amended,
   type BeginResult,
   type ContextCatalogue,
   type ContextRecord,
   type ContextState,
   comparePositions,
+  dueTimeMs,
+  isListed,
   type ListOptions,
   mayChange,
   mayStartOver,
@@ -32,19 +36,34 @@ export class MemoryCatalogue implements ContextCatalogue {
     return this.#records.get(id);
   }
 
-  async list({ limit, after, tenant }: ListOptions): Promise<readonly ContextRecord[]> {
+  async list({ limit, after, ...which }: ListOptions): Promise<readonly ContextRecord[]> {
     return [...this.#records.values()]
-      .filter((record) => record.state.type !== "expired" && (tenant === undefined || record.tenant === tenant))
-      .filter((record) => after === undefined || comparePositions(record, after) > 0)
+      .filter((record) => isListed(record, which) && (after === undefined || comparePositions(record, after) > 0))
       .sort(comparePositions)
       .slice(0, limit);
   }
 
-  async change({ id, buildId }: Pick<ContextRecord, "id" | "buildId">, state: ContextState): Promise<boolean> {
+  async change(
+    { id, buildId }: Pick<ContextRecord, "id" | "buildId">,
+    state: ContextState,
+    expected?: { readonly revision: number },
+  ): Promise<boolean> {
     const found = this.#records.get(id);
     if (found === undefined || found.buildId !== buildId || !mayChange(found.state, state)) return false;
+    if (expected !== undefined && expected.revision !== found.revision) return false;
     this.#put({ ...found, state });
     return true;
+  }
+
+  async amend(
+    { id, buildId }: Pick<ContextRecord, "id" | "buildId">,
+    attributes: ContextAttributes,
+  ): Promise<ContextRecord | undefined> {
+    const found = this.#records.get(id);
+    if (found === undefined || found.buildId !== buildId) return undefined;
+    const record = amended(found, attributes);
+    if (record !== undefined) this.#put(record);
+    return record;
   }
 
   async remove({ id, buildId }: Pick<ContextRecord, "id" | "buildId">): Promise<boolean> {
@@ -70,10 +89,7 @@ export class MemoryCatalogue implements ContextCatalogue {
   }
 
   async due(nowMs: number): Promise<readonly ContextRecord[]> {
-    return [...this.#records.values()].filter(({ state, expireTimeMs }) => {
-      if (state.type === "deleting") return true;
-      return state.type !== "creating" && expireTimeMs !== 0 && expireTimeMs <= nowMs;
-    });
+    return [...this.#records.values()].filter((record) => (dueTimeMs(record) ?? Number.POSITIVE_INFINITY) <= nowMs);
   }
 
   async building(): Promise<readonly ContextRecord[]> {

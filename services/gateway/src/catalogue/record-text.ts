@@ -8,11 +8,11 @@
  */
 import { fromWire, KvaultError, toWire, type WireError } from "@kvault/core";
 import { CompressionReportSchema, fromJson, type JsonValue, ProgressSchema, toJson } from "@kvault/rpc";
-import type { ContextRecord, ContextState } from "./context-catalogue.ts";
+import { type ContextRecord, type ContextState, firstAttributes } from "./context-catalogue.ts";
 
 type StateText =
   | { readonly type: "creating"; readonly progress: JsonValue }
-  | { readonly type: "active"; readonly report: JsonValue }
+  | { readonly type: "active" | "deleted"; readonly report: JsonValue }
   | { readonly type: "failed"; readonly error: WireError }
   | { readonly type: "expired" | "deleting" };
 
@@ -23,7 +23,8 @@ export function writeRecord(record: ContextRecord): string {
 export function readRecord(id: string, text: string): ContextRecord {
   try {
     const { state, ...rest } = JSON.parse(text) as ContextRecord & { readonly state: StateText };
-    return { ...rest, state: readState(state) };
+    // Written before there were attributes: nothing was changed.
+    return { ...firstAttributes(rest), ...rest, state: readState(state) };
   } catch (cause) {
     throw new KvaultError("CACHE_CORRUPT", `Cannot read context "${id}" in the catalogue: it is no record`, {
       details: { contextId: id },
@@ -37,7 +38,8 @@ function writeState(state: ContextState): StateText {
     case "creating":
       return { type: "creating", progress: toJson(ProgressSchema, state.progress) };
     case "active":
-      return { type: "active", report: toJson(CompressionReportSchema, state.report) };
+    case "deleted":
+      return { type: state.type, report: toJson(CompressionReportSchema, state.report) };
     case "failed": {
       const { stack: _, ...error } = toWire(state.error);
       return { type: "failed", error };
@@ -52,7 +54,8 @@ function readState(state: StateText): ContextState {
     case "creating":
       return { type: "creating", progress: fromJson(ProgressSchema, state.progress) };
     case "active":
-      return { type: "active", report: fromJson(CompressionReportSchema, state.report) };
+    case "deleted":
+      return { type: state.type, report: fromJson(CompressionReportSchema, state.report) };
     case "failed":
       return { type: "failed", error: fromWire(state.error) };
     default:

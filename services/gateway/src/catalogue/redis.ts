@@ -13,11 +13,15 @@
  */
 import { ClusterRedis, type RowPlace, type SharedRow, SharedRows } from "@kvault/cluster";
 import { isKvaultError, KvaultError, Latest } from "@kvault/core";
+import type { ContextAttributes } from "@kvault/kvstore";
 import {
+  amended,
   type BeginResult,
   type ContextCatalogue,
   type ContextRecord,
   type ContextState,
+  dueTimeMs,
+  isListed,
   type ListOptions,
   mayChange,
   mayStartOver,
@@ -26,7 +30,7 @@ import { readRecord, writeRecord } from "./record-text.ts";
 
 /** Tries of one change against others' changes of the same record. */
 const MAX_TRIES = 100;
-/** Rows read at a time to fill a page, expired ones among them. */
+/** Rows read at a time to fill a page, some of which are not listed. */
 const MIN_PAGE = 50;
 const LOOK_AGAIN_MS = 3_000;
 /** Records remembered for a Redis that is away. */
@@ -92,7 +96,8 @@ export class RedisCatalogue implements ContextCatalogue {
     }
   }
 
-  async list({ limit, after, tenant }: ListOptions): Promise<readonly ContextRecord[]> {
+  async list({ limit, after, ...which }: ListOptions): Promise<readonly ContextRecord[]> {
+    const { tenant } = which;
     const records: ContextRecord[] = [];
     const rowLimit = Math.max(limit, MIN_PAGE);
     let from = after;
@@ -103,16 +108,32 @@ export class RedisCatalogue implements ContextCatalogue {
         ...(tenant === undefined ? {} : { group: tenant }),
       });
       for (const { id, value } of rows) {
-        from = readRecord(id, value);
-        if ((from as ContextRecord).state.type !== "expired") records.push(from as ContextRecord);
+        const record = readRecord(id, value);
+        from = record;
+        if (isListed(record, which)) records.push(record);
         if (records.length === limit) return records;
       }
       if (rows.length < rowLimit) return records;
     }
   }
 
-  change({ id, buildId }: Pick<ContextRecord, "id" | "buildId">, state: ContextState): Promise<boolean> {
-    return this.#update(id, buildId, (record) => (mayChange(record.state, state) ? { ...record, state } : undefined));
+  async change(
+    { id, buildId }: Pick<ContextRecord, "id" | "buildId">,
+    state: ContextState,
+    expected?: { readonly revision: number },
+  ): Promise<boolean> {
+    const changed = await this.#update(id, buildId, (record) => {
+      if (expected !== undefined && expected.revision !== record.revision) return undefined;
+      return mayChange(record.state, state) ? { ...record, state } : undefined;
+    });
+    return changed !== undefined;
+  }
+
+  amend(
+    { id, buildId }: Pick<ContextRecord, "id" | "buildId">,
+    attributes: ContextAttributes,
+  ): Promise<ContextRecord | undefined> {
+    return this.#update(id, buildId, (record) => amended(record, attributes));
   }
 
   async remove({ id, buildId }: Pick<ContextRecord, "id" | "buildId">): Promise<boolean> {
@@ -175,18 +196,22 @@ export class RedisCatalogue implements ContextCatalogue {
     this.#redis.close();
   }
 
-  /** Changes a record on what is there; false when `edit` gives nothing or the start is another one. */
-  async #update(id: string, buildId: string, edit: (record: ContextRecord) => ContextRecord | undefined): Promise<boolean> {
+  /** Changes a record on what is there; undefined when `edit` gives nothing or the start is another one. */
+  async #update(
+    id: string,
+    buildId: string,
+    edit: (record: ContextRecord) => ContextRecord | undefined,
+  ): Promise<ContextRecord | undefined> {
     let tried: string | undefined;
     for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
       const found = await this.#find(id);
-      if (found === undefined || found.record.buildId !== buildId) return false;
+      if (found === undefined || found.record.buildId !== buildId) return undefined;
       // An answer was lost, and the try before this one did it.
-      if (tried !== undefined && writeRecord(found.record) === tried) return true;
+      if (tried !== undefined && writeRecord(found.record) === tried) return found.record;
       const changed = edit(found.record);
-      if (changed === undefined) return false;
+      if (changed === undefined) return undefined;
       tried = writeRecord(changed);
-      if (await this.#put(changed, found.version)) return true;
+      if (await this.#put(changed, found.version)) return changed;
     }
     throw contended(id);
   }
@@ -252,10 +277,10 @@ export class RedisCatalogue implements ContextCatalogue {
 }
 
 /** Builds and deletions under way are due from their start, so that all can be found without reading every row. */
-function placeOf({ tenant, createTimeMs, expireTimeMs, state }: ContextRecord): RowPlace {
-  const base = { group: tenant, order: createTimeMs };
-  if (state.type === "creating" || state.type === "deleting") return { ...base, due: 0 };
-  return expireTimeMs === 0 ? base : { ...base, due: expireTimeMs };
+function placeOf(record: ContextRecord): RowPlace {
+  const base = { group: record.tenant, order: record.createTimeMs };
+  const due = record.state.type === "creating" ? 0 : dueTimeMs(record);
+  return due === undefined ? base : { ...base, due };
 }
 
 function contended(id: string): KvaultError {

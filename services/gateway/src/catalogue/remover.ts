@@ -6,6 +6,9 @@
  * same call again goes on from the start; every step is idempotent. Deletions that a gateway left
  * unfinished when it died are taken up by the sweep of any gateway.
  *
+ * Time takes a context only after the store was asked: what somebody changed of it counts, also when
+ * the catalogue has not heard of it.
+ *
  * Of several gateways one at a time works on a context, under a lease. A record's manifest goes
  * first; its parts stay until nobody reads them, or those who said so must be taken for dead.
  *
@@ -13,7 +16,7 @@
  */
 import { type Leases, waitForLease, waitForReaders } from "@kvault/cluster";
 import { orAborted } from "@kvault/core";
-import { type BlobStore, deleteRecord } from "@kvault/kvstore";
+import { type BlobStore, deleteRecord, readAttributes } from "@kvault/kvstore";
 import type { RpcLogger } from "@kvault/rpc";
 import type { BuildQueue } from "../builds/build-job.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
@@ -69,7 +72,7 @@ export class Remover {
   }
 
   /**
-   * Expires what is due at `nowMs`, forgets what expired long ago, finishes deletions, and clears
+   * Expires and purges what is due at `nowMs`, forgets what expired long ago, finishes deletions, and clears
    * away what cancelled builds wrote after their deletion. One failure does not stop the others.
    */
   async sweep(nowMs: number): Promise<void> {
@@ -104,8 +107,15 @@ export class Remover {
       await this.remove(id);
       return;
     }
+    if (state.type !== "expired" && (await this.#followStore(record))) return;
+    if (state.type === "deleted") {
+      if (!(await catalogue.change(record, { type: "deleting" }, record))) return;
+      await this.remove(id);
+      log.info({ contextId: id }, "deleted context purged");
+      return;
+    }
     if (state.type !== "expired") {
-      if (!(await catalogue.change(record, { type: "expired" }))) return;
+      if (!(await catalogue.change(record, { type: "expired" }, record))) return;
       log.info({ contextId: id }, "context expired");
     }
     const start = `${id} ${buildId}`;
@@ -120,6 +130,15 @@ export class Remover {
     if (nowMs < expireTimeMs + TOMBSTONE_MS) return;
     if ((await catalogue.get(id))?.state.type === "expired") await catalogue.remove(record);
     this.#cleared.delete(start);
+  }
+
+  /** True when the store has later attributes than the record; the catalogue then has them too. */
+  async #followStore(record: ContextRecord): Promise<boolean> {
+    const { catalogue, store } = this.#deps;
+    const stored = await readAttributes(store, record.id, record.createTimeMs);
+    if (stored === undefined || stored.revision <= record.revision) return false;
+    await catalogue.amend(record, stored);
+    return true;
   }
 
   /** Runs `work` after everything that was asked for this id before, here or by another gateway. */

@@ -7,7 +7,7 @@
  */
 import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
 
-export type TenantCatalogue = Pick<ContextCatalogue, "begin" | "get" | "change" | "remove" | "watch" | "list">;
+export type TenantCatalogue = Pick<ContextCatalogue, "begin" | "get" | "change" | "amend" | "remove" | "watch" | "list">;
 
 /** `catalogue` with everything left out that is not `tenant`'s. */
 export function catalogueOf(catalogue: ContextCatalogue, tenant: string): TenantCatalogue {
@@ -20,7 +20,8 @@ export function catalogueOf(catalogue: ContextCatalogue, tenant: string): Tenant
     },
     list: (options) => catalogue.list({ ...options, tenant }),
     // Of a start of a build: whoever has its buildId found it through `get` or `begin`.
-    change: (record, state) => catalogue.change(record, state),
+    change: (record, state, expected) => catalogue.change(record, state, expected),
+    amend: (record, attributes) => catalogue.amend(record, attributes),
     remove: (record) => catalogue.remove(record),
     async *watch(id, options) {
       for await (const record of catalogue.watch(id, options)) {

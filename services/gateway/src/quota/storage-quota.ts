@@ -8,10 +8,17 @@
  */
 import { KvaultError } from "@kvault/core";
 import type { Quotas } from "@kvault/rpc";
-import { type BeginResult, type ContextRecord, type ListPosition, mayStartOver } from "../catalogue/context-catalogue.ts";
+import {
+  type BeginResult,
+  type ContextRecord,
+  type ContextState,
+  type ListPosition,
+  mayStartOver,
+} from "../catalogue/context-catalogue.ts";
 import type { TenantCatalogue } from "../catalogue/tenant-catalogue.ts";
 
 const PAGE = 1_000;
+const COUNTED: ReadonlySet<ContextState["type"]> = new Set(["creating", "active", "failed", "deleting", "deleted"]);
 
 export class StorageQuota {
   readonly #quotasOf: (tenant: string) => Quotas;
@@ -53,11 +60,13 @@ async function checkRoom(catalogue: TenantCatalogue, tenant: string, id: string,
   let storedBytes = 0;
   let after: ListPosition | undefined;
   for (;;) {
-    const page = await catalogue.list({ limit: PAGE, ...(after === undefined ? {} : { after }) });
+    const page = await catalogue.list({ limit: PAGE, states: COUNTED, ...(after === undefined ? {} : { after }) });
     for (const record of page) {
       if (record.id === id) continue;
-      contexts++;
-      if (record.state.type === "active") storedBytes += Number(record.state.report.storedBytes);
+      const { state } = record;
+      // One that was deleted is no context any more, but its bytes lie there until they are purged.
+      if (state.type !== "deleted") contexts++;
+      if (state.type === "active" || state.type === "deleted") storedBytes += Number(state.report.storedBytes);
     }
     after = page.at(-1);
     if (page.length < PAGE || after === undefined) break;

@@ -11,4 +11,4 @@ import { acceptContext } from "./accept-context.ts";
 export const createContext =
   (deps: GatewayDeps) =>
   async (request: CreateContextRequest, call: ServerCall): Promise<Operation> =>
-    acceptContext(readCreateRequest(request, deps), request.validateOnly, deps, call);
+    acceptContext(readCreateRequest(request, deps), request, deps, call);

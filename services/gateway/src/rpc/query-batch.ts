@@ -22,6 +22,7 @@ import { contextIdFrom } from "../validation/names.ts";
 import { type CheckedQuestion, readQuestion, readServiceClass } from "../validation/question.ts";
 import { merge } from "./merge.ts";
 import { queryContext } from "./query.ts";
+import { readRecompute } from "./recompute.ts";
 
 const MAX_QUESTIONS = 64;
 /** Wait between two looks for a free place; up to twice as much, at random. */
@@ -40,7 +41,9 @@ export const queryBatch = (deps: GatewayDeps) =>
     }
     const questions = request.questions.map((question, i) => readQuestion(question, `questions[${i}].`));
     const serviceClass = readServiceClass(request.serviceClass, ServiceClass.BATCH);
-    await findActive(deps.catalogue, id);
+    const { onMiss } = request;
+    // What can be told at once is told once, and not question by question.
+    if ((await readRecompute(id, onMiss, deps)) === undefined) await findActive(deps.catalogue, id);
 
     let lastAnswerMs = Date.now();
     const leaving = new AbortController();
@@ -68,7 +71,7 @@ export const queryBatch = (deps: GatewayDeps) =>
       for (;;) {
         let begun = false;
         try {
-          for await (const { event } of queryContext(id, { ...question, serviceClass }, deps, each)) {
+          for await (const { event } of queryContext(id, { ...question, serviceClass }, onMiss, deps, each)) {
             begun = true;
             if (event !== undefined) yield { index, event };
           }

@@ -107,7 +107,7 @@ describe("Query", () => {
       "goes on elsewhere after %s, no token lost or twice",
       async (code) => {
         const stack = await startStack({ decode: [speaker(2, code), speaker(2, code), speaker()] });
-        for (let i = 0; i < 4; i++) {
+        for (let i = 0; i < 8; i++) {
           const name = await created(stack, `Text ${i}.`);
           const startMs = Date.now();
           const events = await collect(stack.inference.query(ask(name)));

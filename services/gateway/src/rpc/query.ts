@@ -3,11 +3,14 @@
  *
  * @module
  */
-import { invalidArgument, isKvaultError } from "@kvault/core";
+import { invalidArgument } from "@kvault/core";
 import { contentSha256 } from "@kvault/kvstore";
 import {
+  type Answer,
+  CacheInfo_Tier,
   type ExecuteRequestSchema,
   type MessageInitShape,
+  type OnMiss,
   type QueryRequest,
   type QueryResponseSchema,
   type ServerCall,
@@ -19,7 +22,12 @@ import { contentMessage, readContent } from "../validation/content.ts";
 import { findModel } from "../validation/create-request.ts";
 import { contextIdFrom } from "../validation/names.ts";
 import { type CheckedQuestion, readQuestion, readServiceClass } from "../validation/question.ts";
+import { isLost, isMiss, readRecompute, rebuildLost } from "./recompute.ts";
 
+/** How long a record may take to load when its text is at hand. */
+const LOAD_PATIENCE_MS = 10_000;
+
+type Event = Pick<MessageInitShape<typeof QueryResponseSchema>, "event">;
 type Execution = MessageInitShape<typeof ExecuteRequestSchema>;
 
 export const query = (deps: GatewayDeps) =>
@@ -31,7 +39,7 @@ export const query = (deps: GatewayDeps) =>
     const question = { ...readQuestion(request), serviceClass };
     switch (request.source.case) {
       case "context":
-        yield* queryContext(contextIdFrom(request.source.value, "context"), question, deps, call);
+        yield* queryContext(contextIdFrom(request.source.value, "context"), question, request.onMiss, deps, call);
         return;
       case "inline": {
         const { model: name, content: given } = request.source.value;
@@ -49,27 +57,62 @@ export const query = (deps: GatewayDeps) =>
 
 /**
  * Answers on an ACTIVE context. When its record turns out to be gone or damaged the context is
- * marked FAILED, so that creating it again builds it again.
+ * marked FAILED, so that creating it again builds it again. A miss is answered from the text when
+ * the request brings it.
  */
 export async function* queryContext(
   id: string,
   question: CheckedQuestion & Pick<Execution, "serviceClass">,
+  onMiss: OnMiss | undefined,
   deps: GatewayDeps,
   call: ServerCall,
-): AsyncGenerator<Pick<MessageInitShape<typeof QueryResponseSchema>, "event">, void, undefined> {
+): AsyncGenerator<Event, void, undefined> {
+  const text = await readRecompute(id, onMiss, deps);
+  let begun = false;
+  let error: unknown;
+  try {
+    for await (const event of queryRecord(id, question, text === undefined ? 0 : LOAD_PATIENCE_MS, deps, call)) {
+      begun = true;
+      yield event;
+    }
+    return;
+  } catch (thrown) {
+    error = thrown;
+  }
+  if (text === undefined || begun || call.signal.aborted || !isMiss(error)) throw error;
+  call.log.warn({ requestId: call.requestId, contextId: id, code: error.code }, "query answered from its text");
+  await rebuildLost(text, error, deps, call);
+  const inline = { model: text.plan.model, content: contentMessage(text.plan.content) };
+  const execution: Execution = { ...question, source: { case: "inline", value: inline }, model: text.plan.model };
+  for await (const { event } of stream(id, execution, deps, call)) {
+    if (event === undefined) continue;
+    if (event.case === "answer") {
+      const cache = { tier: CacheInfo_Tier.NONE, reason: `RECOMPUTED ${error.code}` };
+      yield { event: { case: "answer", value: { ...event.value, cache } as Answer } };
+    } else yield { event };
+  }
+}
+
+async function* queryRecord(
+  id: string,
+  question: CheckedQuestion & Pick<Execution, "serviceClass">,
+  loadTimeoutMs: number,
+  deps: GatewayDeps,
+  call: ServerCall,
+): AsyncGenerator<Event, void, undefined> {
   const record = await findActive(deps.catalogue, id);
+  deps.refresh.used(record, Date.now());
   const execution: Execution = {
     ...question,
     source: { case: "contextId", value: id },
     digest: record.digest,
     model: record.model,
+    loadTimeoutMs,
   };
   try {
     yield* stream(id, execution, deps, call, Number(record.state.report.storedBytes));
   } catch (error) {
-    if (isKvaultError(error, "CACHE_CORRUPT", "CONTEXT_NOT_FOUND", "INCOMPATIBLE_FORMAT")) {
-      await deps.catalogue.change(record, { type: "failed", error });
-    }
+    if (isLost(error)) await deps.catalogue.change(record, { type: "failed", error });
     throw error;
   }
 }
@@ -81,7 +124,7 @@ async function* stream(
   { admission, decode }: GatewayDeps,
   call: ServerCall,
   bytes = 0,
-): AsyncGenerator<Pick<MessageInitShape<typeof QueryResponseSchema>, "event">, void, undefined> {
+): AsyncGenerator<Event, void, undefined> {
   const release = admission.take(execution.serviceClass ?? ServiceClass.INTERACTIVE);
   try {
     for await (const { event } of decode.execute(affinity, execution, call, bytes)) yield { event };

@@ -19,6 +19,7 @@ import { catalogueOf } from "../catalogue/tenant-catalogue.ts";
 import type { GatewayDeps } from "../deps.ts";
 import type { StorageQuota } from "../quota/storage-quota.ts";
 import { cancelOperation } from "./cancel-operation.ts";
+import { countTokens } from "./count-tokens.ts";
 import { createContext } from "./create-context.ts";
 import { deleteContext } from "./delete-context.ts";
 import { getContext } from "./get-context.ts";
@@ -29,8 +30,11 @@ import { listModels } from "./list-models.ts";
 import { listWorkers } from "./list-workers.ts";
 import { query } from "./query.ts";
 import { queryBatch } from "./query-batch.ts";
+import { undeleteContext } from "./undelete-context.ts";
+import { updateContext } from "./update-context.ts";
 import { uploadContext } from "./upload-context.ts";
 import { waitOperation } from "./wait-operation.ts";
+import { warmContext } from "./warm-context.ts";
 import { watchContext } from "./watch-context.ts";
 
 /** What all calls share; handlers see it through their caller's tenant. */
@@ -57,10 +61,13 @@ export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
       uploadContext: scoped(uploadContext),
       getContext: scoped(getContext),
       listContexts: scoped(listContexts),
+      updateContext: scoped(updateContext),
       deleteContext: scoped(deleteContext),
+      undeleteContext: scoped(undeleteContext),
+      warmContext: scoped(warmContext),
       watchContext: scoped(watchContext),
     }),
-    implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch) }),
+    implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch), countTokens: scoped(countTokens) }),
     implement(Models, { listModels: scoped(listModels), getModel: scoped(getModel) }),
     implement(Cluster, { listWorkers: scoped(listWorkers) }),
     implement(Operations, {

@@ -50,7 +50,7 @@ export const uploadContext =
     pieces.push(decode(() => decoder.decode()));
     const text = pieces.join("");
     if (text === "") throw invalidArgument("text", "Cannot make a context: text is empty");
-    return acceptContext(planBuild(request, { text }, deps), request.validateOnly, deps, call);
+    return acceptContext(planBuild(request, { text }, deps), request, deps, call);
   };
 
 function decode(decoded: () => string): string {

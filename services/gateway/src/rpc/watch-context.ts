@@ -20,6 +20,7 @@ export const watchContext = ({ catalogue }: GatewayDeps) =>
     let last: ContextRecord = await findContext(catalogue, id);
     for await (const record of catalogue.watch(id, { signal: call.signal })) {
       last = record;
+      if (record.state.type === "deleted") break;
       yield { context: contextMessage(record) };
       if (record.state.type === "active" || record.state.type === "failed") return;
     }

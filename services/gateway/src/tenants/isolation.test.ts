@@ -50,7 +50,10 @@ describe("two tenants", () => {
       const operation = `operations/${idOf(context)}`;
       return [
         other.contexts.getContext({ name: context }),
-        other.contexts.deleteContext({ name: context }),
+        other.contexts.updateContext({ context: { name: context, pinned: true } }),
+        other.contexts.deleteContext({ name: context, force: true, purge: true }),
+        other.contexts.undeleteContext({ name: context }),
+        other.contexts.warmContext({ name: context }),
         collect(other.contexts.watchContext({ name: context })),
         collect(other.inference.query({ source: { case: "context", value: context }, question: "?" })),
         collect(other.inference.queryBatch({ context, questions: [{ question: "?" }] })),

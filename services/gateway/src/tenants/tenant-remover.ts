@@ -7,10 +7,12 @@
  */
 import { type BlobStore, shredTenantKey } from "@kvault/kvstore";
 import type { RpcLogger } from "@kvault/rpc";
-import type { ContextCatalogue } from "../catalogue/context-catalogue.ts";
+import type { ContextCatalogue, ContextState } from "../catalogue/context-catalogue.ts";
 import type { Remover } from "../catalogue/remover.ts";
 
 const PAGE = 100;
+/** All that have, or may have, something in the store; the expired are swept anyway. */
+const STATES: ReadonlySet<ContextState["type"]> = new Set(["creating", "active", "failed", "deleting", "deleted"]);
 
 export interface TenantRemoverDeps {
   readonly catalogue: Pick<ContextCatalogue, "list">;
@@ -55,7 +57,7 @@ export class TenantRemover {
     await shredTenantKey(store, tenant);
     let contexts = 0;
     for (;;) {
-      const page = await catalogue.list({ limit: PAGE, tenant });
+      const page = await catalogue.list({ limit: PAGE, tenant, states: STATES });
       if (page.length === 0) break;
       await Promise.all(page.map(({ id }) => remover.remove(id)));
       contexts += page.length;

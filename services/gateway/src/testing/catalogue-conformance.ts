@@ -7,8 +7,16 @@
 import assert from "node:assert/strict";
 import { KvaultError } from "@kvault/core";
 import { collect } from "@kvault/core/testing";
+import type { ContextAttributes } from "@kvault/kvstore";
 import { CompressionReportSchema, create, ProgressSchema } from "@kvault/rpc";
-import type { ContextCatalogue, ContextRecord, ContextState, ListPosition } from "../catalogue/context-catalogue.ts";
+import {
+  attributesOf,
+  type ContextCatalogue,
+  type ContextRecord,
+  type ContextState,
+  firstAttributes,
+  type ListPosition,
+} from "../catalogue/context-catalogue.ts";
 
 export interface ConformanceCheck {
   readonly name: string;
@@ -16,14 +24,19 @@ export interface ConformanceCheck {
 }
 
 const CREATING: ContextState = { type: "creating", progress: create(ProgressSchema, {}) };
-export const ACTIVE: ContextState = { type: "active", report: create(CompressionReportSchema, { keptPairs: 3n }) };
+export const ACTIVE: Extract<ContextState, { type: "active" }> = {
+  type: "active",
+  report: create(CompressionReportSchema, { keptPairs: 3n }),
+};
 const FAILED: ContextState = { type: "failed", error: new KvaultError("TOKEN_LIMIT", "Cannot build: too long") };
 
 /** No check waits for anything longer than this. */
 const PATIENCE_MS = 2_000;
 
+const DELETED: ContextState = { type: "deleted", report: ACTIVE.report };
+
 /** Every state, to try every arrow. */
-const STATES: readonly ContextState[] = [CREATING, ACTIVE, FAILED, { type: "expired" }, { type: "deleting" }];
+const STATES: readonly ContextState[] = [CREATING, ACTIVE, FAILED, { type: "expired" }, DELETED, { type: "deleting" }];
 
 /** The allowed arrows, written out again: the contract's picture. */
 const ALLOWED: readonly string[] = [
@@ -37,6 +50,7 @@ const ALLOWED: readonly string[] = [
   "failed expired",
   "failed deleting",
   "expired deleting",
+  "deleted deleting",
   "deleting deleting",
 ];
 
@@ -48,14 +62,16 @@ export function recordOf(n: number, more: Partial<ContextRecord> = {}): ContextR
     digest: n.toString(16).padStart(64, "0"),
     model: "m",
     spec: "s",
-    displayName: "",
-    labels: {},
-    createTimeMs: 1_000,
-    expireTimeMs: 0,
+    ...firstAttributes({ displayName: "", labels: {}, createTimeMs: 1_000, expireTimeMs: 0 }),
     buildId: `build-${n}`,
     state: CREATING,
     ...more,
   };
+}
+
+/** A change of a record. */
+function revisionOf(record: ContextRecord, revision: number, more: Partial<ContextAttributes> = {}): ContextAttributes {
+  return { ...attributesOf(record), revision, ...more };
 }
 
 export function catalogueConformance(open: () => Promise<ContextCatalogue>): ConformanceCheck[] {
@@ -71,12 +87,19 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
     },
   });
 
-  /** A record that is in `state`, put there by allowed arrows. */
+  /** Puts what was begun into `state`, by allowed arrows. */
+  const bring = async (catalogue: ContextCatalogue, record: ContextRecord, state: ContextState): Promise<void> => {
+    if (state.type === "expired" || state.type === "deleted") await catalogue.change(record, ACTIVE);
+    if (state.type === "deleted")
+      assert.ok(await catalogue.amend(record, revisionOf(record, 1, { deleteTimeMs: 50, purgeTimeMs: 100 })));
+    else if (state.type !== "creating") assert.equal(await catalogue.change(record, state), true);
+  };
+
+  /** A record that is in `state`. */
   const inState = async (catalogue: ContextCatalogue, state: ContextState, n = 1): Promise<ContextRecord> => {
     const record = recordOf(n);
     await catalogue.begin(record);
-    if (state.type === "expired") await catalogue.change(record, ACTIVE);
-    if (state.type !== "creating") assert.equal(await catalogue.change(record, state), true);
+    await bring(catalogue, record, state);
     return record;
   };
 
@@ -116,6 +139,74 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       assert.equal(await catalogue.change(old, ACTIVE), false);
       assert.equal(await catalogue.remove(old), false);
       assert.deepEqual((await catalogue.get(old.id))?.state.type, "creating");
+    }),
+
+    check("amend() takes later revisions and no others", async (catalogue) => {
+      const record = await inState(catalogue, ACTIVE);
+      const second = revisionOf(record, 2, { displayName: "second", labels: { a: "b" }, pinned: true });
+      assert.equal((await catalogue.amend(record, second))?.displayName, "second");
+      for (const revision of [2, 1]) {
+        assert.equal(await catalogue.amend(record, revisionOf(record, revision, { displayName: "late" })), undefined);
+      }
+      const { state, ...rest } = (await catalogue.get(record.id)) ?? record;
+      assert.equal(state.type, "active");
+      const { state: _, ...expected } = { ...record, ...second };
+      assert.deepEqual(rest, expected);
+    }),
+
+    check("amend() of many at once with one revision is done once", async (catalogue) => {
+      const record = await inState(catalogue, ACTIVE);
+      const names = Array.from({ length: 10 }, (_, i) => `n${i}`);
+      const done = await Promise.all(names.map((displayName) => catalogue.amend(record, revisionOf(record, 1, { displayName }))));
+      const winners = done.filter((each) => each !== undefined);
+      assert.equal(winners.length, 1);
+      assert.equal((await catalogue.get(record.id))?.displayName, winners[0]?.displayName);
+    }),
+
+    check("amend() of another start, another life or what is not there does nothing", async (catalogue) => {
+      const record = await inState(catalogue, ACTIVE);
+      const change = revisionOf(record, 1, { displayName: "x" });
+      assert.equal(await catalogue.amend({ ...record, buildId: "other" }, change), undefined);
+      assert.equal(await catalogue.amend(record, { ...change, createTimeMs: 999 }), undefined);
+      assert.equal(await catalogue.amend(recordOf(9), change), undefined);
+      assert.equal((await catalogue.get(record.id))?.displayName, "");
+    }),
+
+    check("amend() moves between active and deleted, and keeps every other state", async (catalogue) => {
+      const gone = { deleteTimeMs: 5, purgeTimeMs: 9 };
+      for (const [n, state] of STATES.entries()) {
+        const record = await inState(catalogue, state, n);
+        const deleted = await catalogue.amend(record, revisionOf(record, 2, gone));
+        const hasRecord = state.type === "active" || state.type === "deleted";
+        assert.equal(deleted?.state.type, hasRecord ? "deleted" : undefined, state.type);
+        const back = await catalogue.amend(record, revisionOf(record, 3, { displayName: "back" }));
+        const expected = hasRecord ? "active" : state.type === "creating" || state.type === "failed" ? state.type : undefined;
+        assert.equal(back?.state.type, expected, state.type);
+        assert.equal(back?.purgeTimeMs, expected === undefined ? undefined : 0);
+      }
+    }),
+
+    check("change() at a revision is refused once there is a later one", async (catalogue) => {
+      const record = await inState(catalogue, ACTIVE);
+      await catalogue.amend(record, revisionOf(record, 1, { pinned: true }));
+      assert.equal(await catalogue.change(record, { type: "expired" }, record), false);
+      assert.equal(await catalogue.change(record, { type: "expired" }, { revision: 1 }), true);
+    }),
+
+    check("list() gives the states and labels that are asked for", async (catalogue) => {
+      const idsOf = async (options: object): Promise<string[]> =>
+        (await catalogue.list({ limit: 9, ...options })).map(({ id }) => id);
+      for (const [n, state] of STATES.entries()) await inState(catalogue, state, n);
+      for (const [n, state] of STATES.entries()) {
+        assert.deepEqual(await idsOf({ states: new Set([state.type]) }), [recordOf(n).id], state.type);
+      }
+      const shown = STATES.flatMap(({ type }, n) => (type === "expired" || type === "deleted" ? [] : [recordOf(n).id]));
+      assert.deepEqual(await idsOf({}), shown);
+      await catalogue.begin(recordOf(20, { labels: { a: "1", b: "2" } }));
+      await catalogue.begin(recordOf(21, { labels: { a: "1" } }));
+      assert.deepEqual(await idsOf({ labels: { a: "1" } }), [recordOf(20).id, recordOf(21).id]);
+      assert.deepEqual(await idsOf({ labels: { a: "1", b: "2" } }), [recordOf(20).id]);
+      assert.deepEqual(await idsOf({ labels: { toString: "" } }), []);
     }),
 
     check("change() and remove() of what is not there do nothing", async (catalogue) => {
@@ -206,6 +297,7 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
         [ACTIVE, 101, false],
         [ACTIVE, 0, false],
         [FAILED, 100, true],
+        [DELETED, 0, true],
         [{ type: "expired" }, 100, true],
         [{ type: "deleting" }, 0, true],
         [CREATING, 50, false],
@@ -213,9 +305,11 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       for (const [n, [state, expireTimeMs]] of cases.entries()) {
         const record = recordOf(n, { expireTimeMs });
         await catalogue.begin(record);
-        if (state.type === "expired") await catalogue.change(record, ACTIVE);
-        if (state.type !== "creating") await catalogue.change(record, state);
+        await bring(catalogue, record, state);
       }
+      const pinned = recordOf(cases.length, { expireTimeMs: 1, pinned: true });
+      await catalogue.begin(pinned);
+      await catalogue.change(pinned, ACTIVE);
       const due = (await catalogue.due(100)).map(({ id }) => id).sort();
       assert.deepEqual(
         due,
@@ -241,12 +335,13 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       for (const [n, state] of STATES.entries()) {
         const given = recordOf(n, { labels: { a: "b" }, displayName: "n", expireTimeMs: 9, state: CREATING });
         await catalogue.begin(given);
-        if (state.type === "expired") await catalogue.change(given, ACTIVE);
-        if (state.type !== "creating") await catalogue.change(given, state);
+        await bring(catalogue, given, state);
         const { state: found, ...rest } = (await catalogue.get(given.id)) ?? given;
-        const { state: _, ...expected } = given;
+        const { state: _, ...before } = given;
+        const expected = state.type === "deleted" ? { ...before, revision: 1, deleteTimeMs: 50, purgeTimeMs: 100 } : before;
         assert.deepEqual(rest, expected);
-        if (found.type === "active" && state.type === "active") assert.deepEqual(found.report, state.report);
+        if (found.type === "deleted" && state.type === "deleted") assert.deepEqual(found.report, state.report);
+        else if (found.type === "active" && state.type === "active") assert.deepEqual(found.report, state.report);
         else if (found.type === "failed" && state.type === "failed") {
           assert.deepEqual([found.error.code, found.error.message], [state.error.code, state.error.message]);
         } else assert.deepEqual(found, state);

@@ -94,6 +94,10 @@ export async function startFakeWorker(
       resident.delete(contextId);
       return {};
     },
+    countTokens: async ({ content, question }) => {
+      const text = content?.content.case === "text" ? content.content.value : "";
+      return { contextTokens: text.length, prefixTokens: 3, questionTokens: question.length, maxTokens: 1_000 };
+    },
     status: async () => {
       statuses++;
       return { incarnation: address, maxQueries: script.maxQueries ?? 0, residentContextIds: [...resident] };

@@ -18,7 +18,7 @@ import {
   saltedContent,
 } from "@kvault/kvstore";
 import type { CatalogueEntry, ModelHub } from "@kvault/model";
-import { type CreateContextRequest, durationMs } from "@kvault/rpc";
+import { type CreateContextRequest, type Duration, durationMs } from "@kvault/rpc";
 import type { BuildJob } from "../builds/build-job.ts";
 import type { Owner } from "../deps.ts";
 import { readContent } from "./content.ts";
@@ -26,7 +26,7 @@ import { readContent } from "./content.ts";
 /** Shortest lifetime: a context should outlive its own build. */
 const MIN_TTL_MS = 60_000;
 /** Longest: ten years. */
-const MAX_TTL_MS = 10 * 365 * 24 * 3_600_000;
+export const MAX_TTL_MS: number = 10 * 365 * 24 * 3_600_000;
 
 export interface CreateDeps {
   readonly models: Pick<ModelHub, "describe">;
@@ -52,6 +52,10 @@ export function planBuild(request: CreateContextRequest, content: ContextContent
   const model = findModel(deps.models, request.model);
   const { spec } = resolveSpec(request.compression?.spec || deps.defaultSpec, request.compression?.keepRatio);
   checkNames(request);
+  const ttlMs = readTtlMs(request.ttl);
+  if (request.refreshOnUse && ttlMs === 0) {
+    throw invalidArgument("refresh_on_use", "Cannot refresh the expiry on use: no ttl given");
+  }
   const createTimeMs = Date.now();
   const salted = saltedContent(contentSha256(content), deps.owner.salt);
   const digest = contextDigest({ ...model.identity, ...salted, spec, formatVersion: RECORD_FORMAT_VERSION });
@@ -66,21 +70,23 @@ export function planBuild(request: CreateContextRequest, content: ContextContent
     displayName: request.displayName,
     labels: request.labels,
     createTimeMs,
-    expireTimeMs: expireTimeMs(request, createTimeMs),
+    expireTimeMs: ttlMs === 0 ? 0 : createTimeMs + ttlMs,
   };
 }
 
-function expireTimeMs({ ttl }: CreateContextRequest, nowMs: number): number {
+/** 0: none. INVALID_ARGUMENT for one that is too short or too long. */
+export function readTtlMs(ttl: Duration | undefined): number {
   if (ttl === undefined) return 0;
   const ttlMs = durationMs(ttl);
   if (!(ttlMs >= MIN_TTL_MS && ttlMs <= MAX_TTL_MS)) {
     const bounds = `at least ${MIN_TTL_MS / 1000} s and at most ${MAX_TTL_MS / 1000} s`;
     throw invalidArgument("ttl", `Cannot keep a context for ${ttlMs / 1000} s: must be ${bounds}`);
   }
-  return nowMs + Math.round(ttlMs);
+  return Math.round(ttlMs);
 }
 
-function checkNames({ displayName, labels }: CreateContextRequest): void {
+/** INVALID_ARGUMENT naming what is too long, or too many. */
+export function checkNames({ displayName, labels }: Pick<CreateContextRequest, "displayName" | "labels">): void {
   const { nameChars, labels: maxLabels, labelKeyChars, labelValueChars } = MANIFEST_LIMITS;
   if (displayName.length > nameChars) {
     throw invalidArgument("display_name", `Cannot use a display name of ${displayName.length} characters: at most ${nameChars}`);

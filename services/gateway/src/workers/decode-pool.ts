@@ -11,15 +11,20 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKvaultError, KvaultError } from "@kvault/core";
 import {
+  type CallOptions,
+  type CountTokensRequestSchema,
+  type CountTokensResponse,
   type ExecuteRequestSchema,
   type ExecuteResponse,
   type MessageInitShape,
   onward,
   type ServerCall,
   type StatusResponse,
+  type WarmReplicaSchema,
 } from "@kvault/rpc";
 import { overloaded, shareOf } from "../admission/admission.ts";
 import { type Candidate, chooseWorker } from "../routing/choose-worker.ts";
+import { rank } from "../routing/rendezvous.ts";
 import { type WorkerSample, WorkerView } from "../routing/worker-view.ts";
 import { Transcript } from "./transcript.ts";
 import { type WorkerAccess, type WorkerLink, WorkerSet } from "./worker-link.ts";
@@ -162,6 +167,55 @@ export class DecodePool {
     return choice !== undefined && (await this.#load(choice, target));
   }
 
+  /** Makes a context resident at `replicas` workers, those that its questions prefer; where it is then. Fails when it could be loaded nowhere. */
+  async warmAt(
+    { id, digest, model }: WarmTarget,
+    replicas: number,
+    call: ServerCall,
+  ): Promise<MessageInitShape<typeof WarmReplicaSchema>[]> {
+    const waiting = rank(id, await this.#willing(), ({ address }) => address);
+    const places = Math.min(replicas, waiting.length);
+    const warmed: MessageInitShape<typeof WarmReplicaSchema>[] = [];
+    let failure: unknown;
+    const warmOne = async (): Promise<void> => {
+      for (let link = waiting.shift(); link !== undefined; link = waiting.shift()) {
+        try {
+          const { cache } = await link.client.load({ contextId: id, digest, model }, onward(call));
+          this.#viewOf(link).expect(id, Date.now());
+          warmed.push({ workerAddress: link.address, ...(cache === undefined ? {} : { cache }) });
+          return;
+        } catch (error) {
+          failure = error;
+          if (!mayHelpElsewhere(error)) return;
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: places }, warmOne));
+    if (warmed.length === 0) throw failure;
+    return warmed;
+  }
+
+  /** Tokens as a worker's engine counts them: one that has the model open, if there is one. */
+  async countTokens(
+    request: MessageInitShape<typeof CountTokensRequestSchema> & { readonly model: string },
+    options: CallOptions,
+  ): Promise<CountTokensResponse> {
+    const willing = await this.#willing();
+    const load = (link: WorkerLink): number => link.lastStatus?.runningQueries ?? 0;
+    const hasModel = (link: WorkerLink): boolean => link.lastStatus?.models.includes(request.model) ?? false;
+    const ranked = [...willing].sort((a, b) => Number(hasModel(b)) - Number(hasModel(a)) || load(a) - load(b));
+    let failure: unknown;
+    for (const link of ranked.slice(0, 1 + MAX_RETRIES)) {
+      try {
+        return await link.client.countTokens(request, options);
+      } catch (error) {
+        failure = error;
+        if (options.signal?.aborted === true || !mayHelpElsewhere(error)) throw error;
+      }
+    }
+    throw failure;
+  }
+
   /** Tells every worker to let go of a context. */
   async evict(contextId: string): Promise<void> {
     this.#warming.get(contextId)?.abort(new KvaultError("CANCELLED", "Cannot load the context: it is let go"));
@@ -200,11 +254,7 @@ export class DecodePool {
   /** The worker for this query among those that have not failed it, else among all that live. */
   async #choose(route: Route, failed: ReadonlySet<WorkerLink>, request?: Execution): Promise<Option> {
     const { affinity, bytes, share } = route;
-    const live = await this.#workers.liveNow();
-    if (live.length === 0) {
-      const workers = this.#workers.links.length;
-      throw new KvaultError("NO_CAPACITY", "Cannot answer: no decode worker answers", { details: { workers } });
-    }
+    const live = await this.#live();
     const nowMs = Date.now();
     const options = live.map((link) => {
       const view = this.#viewOf(link);
@@ -223,6 +273,21 @@ export class DecodePool {
       void this.#load(replicateTo, { id: affinity, digest, model });
     }
     return chosen;
+  }
+
+  /** Those that answer; NO_CAPACITY when none does. */
+  async #live(): Promise<readonly WorkerLink[]> {
+    const live = await this.#workers.liveNow();
+    if (live.length > 0) return live;
+    const workers = this.#workers.links.length;
+    throw new KvaultError("NO_CAPACITY", "Cannot answer: no decode worker answers", { details: { workers } });
+  }
+
+  /** Those of them that are not stopping; when all are, all. */
+  async #willing(): Promise<readonly WorkerLink[]> {
+    const live = await this.#live();
+    const willing = live.filter((link) => !this.#viewOf(link).isDraining);
+    return willing.length > 0 ? willing : live;
   }
 
   #hasUntried(failed: ReadonlySet<WorkerLink>): boolean {

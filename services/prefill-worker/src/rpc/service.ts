@@ -15,6 +15,7 @@ export function workerService(engine: Engine, slots: BuildSlots, incarnation: st
     execute: UNIMPLEMENTED,
     load: UNIMPLEMENTED,
     evict: UNIMPLEMENTED,
+    countTokens: UNIMPLEMENTED,
     status: status(engine, incarnation),
   });
 }

@@ -540,7 +540,8 @@ export declare type CacheInfo = Message<"kvault.v1.CacheInfo"> & {
   tier: CacheInfo_Tier;
 
   /**
-   * Why not a better tier: RESIDENT, FIRST_USE, EVICTED, ENGINE_RESTARTED, INLINE.
+   * Why not a better tier: RESIDENT, FIRST_USE, EVICTED, ENGINE_RESTARTED, INLINE, or RECOMPUTED and the
+   * code of the error that a query would have ended with.
    *
    * @generated from field: string reason = 2;
    */

@@ -4,8 +4,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Compression, CompressionReport, ContextContent, Progress } from "./common_pb.js";
+import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { CacheInfo, Compression, CompressionReport, ContextContent, Progress } from "./common_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
 import type { OperationSchema } from "../../google/longrunning/operations_pb.js";
 
@@ -93,6 +93,51 @@ export declare type Context = Message<"kvault.v1.Context"> & {
    * @generated from field: google.rpc.Status error = 12;
    */
   error?: Status | undefined;
+
+  /**
+   * Lifetime that was asked for last; absent when it never expires, or an expire_time was given.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 13;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * Every use moves expire_time to at least nine tenths of `ttl` later.
+   *
+   * @generated from field: bool refresh_on_use = 14;
+   */
+  refreshOnUse: boolean;
+
+  /**
+   * Does not expire, and is not deleted without `force`.
+   *
+   * @generated from field: bool pinned = 15;
+   */
+  pinned: boolean;
+
+  /**
+   * Changes with every update. Sent back, an update is refused when somebody else made one meanwhile.
+   *
+   * @generated from field: string etag = 16;
+   */
+  etag: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp update_time = 17;
+   */
+  updateTime?: Timestamp | undefined;
+
+  /**
+   * While DELETED: since when, and until when it can be undeleted.
+   *
+   * @generated from field: google.protobuf.Timestamp delete_time = 18;
+   */
+  deleteTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp purge_time = 19;
+   */
+  purgeTime?: Timestamp | undefined;
 };
 
 /**
@@ -129,6 +174,13 @@ export enum Context_State {
    * @generated from enum value: STATE_DELETING = 4;
    */
   DELETING = 4,
+
+  /**
+   * Out of use, and back with UndeleteContext until purge_time.
+   *
+   * @generated from enum value: STATE_DELETED = 5;
+   */
+  DELETED = 5,
 }
 
 /**
@@ -178,6 +230,26 @@ export declare type CreateContextRequest = Message<"kvault.v1.CreateContextReque
    * @generated from field: bool validate_only = 7;
    */
   validateOnly: boolean;
+
+  /**
+   * Every use moves the expiry on; needs a ttl.
+   *
+   * @generated from field: bool refresh_on_use = 8;
+   */
+  refreshOnUse: boolean;
+
+  /**
+   * @generated from field: bool pinned = 9;
+   */
+  pinned: boolean;
+
+  /**
+   * Names this request, for at least a day: sent again it gives the same operation, and another
+   * request with its name is refused. At most 128 printable ASCII characters.
+   *
+   * @generated from field: string request_id = 10;
+   */
+  requestId: string;
 };
 
 /**
@@ -274,6 +346,20 @@ export declare type ListContextsRequest = Message<"kvault.v1.ListContextsRequest
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * Only contexts in these states; none named: all but DELETED.
+   *
+   * @generated from field: repeated kvault.v1.Context.State states = 3;
+   */
+  states: Context_State[];
+
+  /**
+   * Only contexts that have all these labels.
+   *
+   * @generated from field: map<string, string> labels = 4;
+   */
+  labels: { [key: string]: string };
 };
 
 /**
@@ -304,6 +390,32 @@ export declare type ListContextsResponse = Message<"kvault.v1.ListContextsRespon
 export declare const ListContextsResponseSchema: GenMessage<ListContextsResponse>;
 
 /**
+ * @generated from message kvault.v1.UpdateContextRequest
+ */
+export declare type UpdateContextRequest = Message<"kvault.v1.UpdateContextRequest"> & {
+  /**
+   * Its name, what is to be changed, and an etag if it matters.
+   *
+   * @generated from field: kvault.v1.Context context = 1;
+   */
+  context?: Context | undefined;
+
+  /**
+   * Of display_name, labels, expire_time, ttl, pinned, refresh_on_use, or "*" for all of them. Labels are replaced whole.
+   * Absent: the fields that are set.
+   *
+   * @generated from field: google.protobuf.FieldMask update_mask = 2;
+   */
+  updateMask?: FieldMask | undefined;
+};
+
+/**
+ * Describes the message kvault.v1.UpdateContextRequest.
+ * Use `create(UpdateContextRequestSchema)` to create a new message.
+ */
+export declare const UpdateContextRequestSchema: GenMessage<UpdateContextRequest>;
+
+/**
  * @generated from message kvault.v1.DeleteContextRequest
  */
 export declare type DeleteContextRequest = Message<"kvault.v1.DeleteContextRequest"> & {
@@ -311,6 +423,27 @@ export declare type DeleteContextRequest = Message<"kvault.v1.DeleteContextReque
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Also when it is pinned.
+   *
+   * @generated from field: bool force = 2;
+   */
+  force: boolean;
+
+  /**
+   * Remove its bytes now: it cannot be undeleted.
+   *
+   * @generated from field: bool purge = 3;
+   */
+  purge: boolean;
+
+  /**
+   * Refuse when the context is not as this etag says.
+   *
+   * @generated from field: string etag = 4;
+   */
+  etag: string;
 };
 
 /**
@@ -323,6 +456,12 @@ export declare const DeleteContextRequestSchema: GenMessage<DeleteContextRequest
  * @generated from message kvault.v1.DeleteContextResponse
  */
 export declare type DeleteContextResponse = Message<"kvault.v1.DeleteContextResponse"> & {
+  /**
+   * The context as it can be undeleted; absent when it is gone.
+   *
+   * @generated from field: kvault.v1.Context context = 1;
+   */
+  context?: Context | undefined;
 };
 
 /**
@@ -330,6 +469,84 @@ export declare type DeleteContextResponse = Message<"kvault.v1.DeleteContextResp
  * Use `create(DeleteContextResponseSchema)` to create a new message.
  */
 export declare const DeleteContextResponseSchema: GenMessage<DeleteContextResponse>;
+
+/**
+ * @generated from message kvault.v1.UndeleteContextRequest
+ */
+export declare type UndeleteContextRequest = Message<"kvault.v1.UndeleteContextRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message kvault.v1.UndeleteContextRequest.
+ * Use `create(UndeleteContextRequestSchema)` to create a new message.
+ */
+export declare const UndeleteContextRequestSchema: GenMessage<UndeleteContextRequest>;
+
+/**
+ * @generated from message kvault.v1.WarmContextRequest
+ */
+export declare type WarmContextRequest = Message<"kvault.v1.WarmContextRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * At how many workers, at most 64; 0: one. Fewer when there are fewer.
+   *
+   * @generated from field: uint32 replicas = 2;
+   */
+  replicas: number;
+};
+
+/**
+ * Describes the message kvault.v1.WarmContextRequest.
+ * Use `create(WarmContextRequestSchema)` to create a new message.
+ */
+export declare const WarmContextRequestSchema: GenMessage<WarmContextRequest>;
+
+/**
+ * @generated from message kvault.v1.WarmContextResponse
+ */
+export declare type WarmContextResponse = Message<"kvault.v1.WarmContextResponse"> & {
+  /**
+   * Where it is resident now. The call fails when it could not be loaded anywhere.
+   *
+   * @generated from field: repeated kvault.v1.WarmReplica replicas = 1;
+   */
+  replicas: WarmReplica[];
+};
+
+/**
+ * Describes the message kvault.v1.WarmContextResponse.
+ * Use `create(WarmContextResponseSchema)` to create a new message.
+ */
+export declare const WarmContextResponseSchema: GenMessage<WarmContextResponse>;
+
+/**
+ * @generated from message kvault.v1.WarmReplica
+ */
+export declare type WarmReplica = Message<"kvault.v1.WarmReplica"> & {
+  /**
+   * @generated from field: string worker_address = 1;
+   */
+  workerAddress: string;
+
+  /**
+   * @generated from field: kvault.v1.CacheInfo cache = 2;
+   */
+  cache?: CacheInfo | undefined;
+};
+
+/**
+ * Describes the message kvault.v1.WarmReplica.
+ * Use `create(WarmReplicaSchema)` to create a new message.
+ */
+export declare const WarmReplicaSchema: GenMessage<WarmReplica>;
 
 /**
  * @generated from message kvault.v1.WatchContextRequest
@@ -416,7 +633,18 @@ export declare const Contexts: GenService<{
     output: typeof ListContextsResponseSchema;
   },
   /**
-   * Cancels the build when there is one, then removes manifest and parts. Idempotent after success: NOT_FOUND.
+   * Changes what may change of a context: names, labels, lifetime, pin. What an answer depends on never does.
+   *
+   * @generated from rpc kvault.v1.Contexts.UpdateContext
+   */
+  updateContext: {
+    methodKind: "unary";
+    input: typeof UpdateContextRequestSchema;
+    output: typeof ContextSchema;
+  },
+  /**
+   * Takes a context out of use. One that is ACTIVE can be undeleted until its purge_time; anything
+   * else, and everything with `purge`, is gone when the call returns. Again: nothing happens.
    *
    * @generated from rpc kvault.v1.Contexts.DeleteContext
    */
@@ -424,6 +652,26 @@ export declare const Contexts: GenService<{
     methodKind: "unary";
     input: typeof DeleteContextRequestSchema;
     output: typeof DeleteContextResponseSchema;
+  },
+  /**
+   * Brings a DELETED context back as it was. One that has expired meanwhile does so again.
+   *
+   * @generated from rpc kvault.v1.Contexts.UndeleteContext
+   */
+  undeleteContext: {
+    methodKind: "unary";
+    input: typeof UndeleteContextRequestSchema;
+    output: typeof ContextSchema;
+  },
+  /**
+   * Makes a context resident at decode workers ahead of its first question.
+   *
+   * @generated from rpc kvault.v1.Contexts.WarmContext
+   */
+  warmContext: {
+    methodKind: "unary";
+    input: typeof WarmContextRequestSchema;
+    output: typeof WarmContextResponseSchema;
   },
   /**
    * A snapshot first, then every change; ends when the context is ACTIVE, FAILED or deleted.

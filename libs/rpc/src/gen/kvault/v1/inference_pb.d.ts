@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { CacheInfo, ContextContent, FinishReason, Limits, Sampling, Timings, Usage } from "./common_pb.js";
+import type { CacheInfo, Compression, ContextContent, FinishReason, Limits, Sampling, Timings, Usage } from "./common_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
 
 /**
@@ -56,6 +56,13 @@ export declare type QueryRequest = Message<"kvault.v1.QueryRequest"> & {
    * @generated from field: kvault.v1.ServiceClass service_class = 6;
    */
   serviceClass: ServiceClass;
+
+  /**
+   * For queries on a context.
+   *
+   * @generated from field: kvault.v1.OnMiss on_miss = 7;
+   */
+  onMiss?: OnMiss | undefined;
 };
 
 /**
@@ -63,6 +70,63 @@ export declare type QueryRequest = Message<"kvault.v1.QueryRequest"> & {
  * Use `create(QueryRequestSchema)` to create a new message.
  */
 export declare const QueryRequestSchema: GenMessage<QueryRequest>;
+
+/**
+ * What to do when a context's record cannot be had: expired, evicted, damaged, or its store does not answer.
+ *
+ * @generated from message kvault.v1.OnMiss
+ */
+export declare type OnMiss = Message<"kvault.v1.OnMiss"> & {
+  /**
+   * @generated from oneof kvault.v1.OnMiss.action
+   */
+  action: {
+    /**
+     * Read the text again for the question. The answer's cache then says NONE, and why. A record that
+     * is lost or damaged is built again meanwhile. Absent: the miss is an error.
+     *
+     * @generated from field: kvault.v1.Recompute recompute = 1;
+     */
+    value: Recompute;
+    case: "recompute";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message kvault.v1.OnMiss.
+ * Use `create(OnMissSchema)` to create a new message.
+ */
+export declare const OnMissSchema: GenMessage<OnMiss>;
+
+/**
+ * What the context was made of: a query whose context has another name than follows from this is refused.
+ *
+ * @generated from message kvault.v1.Recompute
+ */
+export declare type Recompute = Message<"kvault.v1.Recompute"> & {
+  /**
+   * @generated from field: kvault.v1.ContextContent content = 1;
+   */
+  content?: ContextContent | undefined;
+
+  /**
+   * Only needed when the server may have forgotten the context.
+   *
+   * @generated from field: string model = 2;
+   */
+  model: string;
+
+  /**
+   * @generated from field: kvault.v1.Compression compression = 3;
+   */
+  compression?: Compression | undefined;
+};
+
+/**
+ * Describes the message kvault.v1.Recompute.
+ * Use `create(RecomputeSchema)` to create a new message.
+ */
+export declare const RecomputeSchema: GenMessage<Recompute>;
 
 /**
  * @generated from message kvault.v1.InlineContext
@@ -208,6 +272,11 @@ export declare type QueryBatchRequest = Message<"kvault.v1.QueryBatchRequest"> &
    * @generated from field: kvault.v1.ServiceClass service_class = 3;
    */
   serviceClass: ServiceClass;
+
+  /**
+   * @generated from field: kvault.v1.OnMiss on_miss = 4;
+   */
+  onMiss?: OnMiss | undefined;
 };
 
 /**
@@ -286,6 +355,75 @@ export declare type QueryBatchResponse = Message<"kvault.v1.QueryBatchResponse">
 export declare const QueryBatchResponseSchema: GenMessage<QueryBatchResponse>;
 
 /**
+ * @generated from message kvault.v1.CountTokensRequest
+ */
+export declare type CountTokensRequest = Message<"kvault.v1.CountTokensRequest"> & {
+  /**
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * Counted as a context would be, in the model's template.
+   *
+   * @generated from field: kvault.v1.ContextContent content = 2;
+   */
+  content?: ContextContent | undefined;
+
+  /**
+   * Counted as a question would be.
+   *
+   * @generated from field: string question = 3;
+   */
+  question: string;
+};
+
+/**
+ * Describes the message kvault.v1.CountTokensRequest.
+ * Use `create(CountTokensRequestSchema)` to create a new message.
+ */
+export declare const CountTokensRequestSchema: GenMessage<CountTokensRequest>;
+
+/**
+ * @generated from message kvault.v1.CountTokensResponse
+ */
+export declare type CountTokensResponse = Message<"kvault.v1.CountTokensResponse"> & {
+  /**
+   * Of the content, without the template's.
+   *
+   * @generated from field: uint32 context_tokens = 1;
+   */
+  contextTokens: number;
+
+  /**
+   * Of the template before the content.
+   *
+   * @generated from field: uint32 prefix_tokens = 2;
+   */
+  prefixTokens: number;
+
+  /**
+   * Of the question, with the template around it.
+   *
+   * @generated from field: uint32 question_tokens = 3;
+   */
+  questionTokens: number;
+
+  /**
+   * Longest context plus question plus answer.
+   *
+   * @generated from field: uint32 max_tokens = 4;
+   */
+  maxTokens: number;
+};
+
+/**
+ * Describes the message kvault.v1.CountTokensResponse.
+ * Use `create(CountTokensResponseSchema)` to create a new message.
+ */
+export declare const CountTokensResponseSchema: GenMessage<CountTokensResponse>;
+
+/**
  * Who is turned away first when there is more to do than can be done in time.
  *
  * @generated from enum kvault.v1.ServiceClass
@@ -343,6 +481,16 @@ export declare const Inference: GenService<{
     methodKind: "server_streaming";
     input: typeof QueryBatchRequestSchema;
     output: typeof QueryBatchResponseSchema;
+  },
+  /**
+   * Tokens of a text, messages or a question, as a model counts them.
+   *
+   * @generated from rpc kvault.v1.Inference.CountTokens
+   */
+  countTokens: {
+    methodKind: "unary";
+    input: typeof CountTokensRequestSchema;
+    output: typeof CountTokensResponseSchema;
   },
 }>;
 

@@ -10,7 +10,7 @@ import { file_kvault_v1_common } from "./common_pb.js";
  * Describes the file kvault/v1/inference.proto.
  */
 export const file_kvault_v1_inference = /*@__PURE__*/
-  fileDesc("ChlrdmF1bHQvdjEvaW5mZXJlbmNlLnByb3RvEglrdmF1bHQudjEi4wEKDFF1ZXJ5UmVxdWVzdBIRCgdjb250ZXh0GAEgASgJSAASKgoGaW5saW5lGAIgASgLMhgua3ZhdWx0LnYxLklubGluZUNvbnRleHRIABIQCghxdWVzdGlvbhgDIAEoCRIlCghzYW1wbGluZxgEIAEoCzITLmt2YXVsdC52MS5TYW1wbGluZxIhCgZsaW1pdHMYBSABKAsyES5rdmF1bHQudjEuTGltaXRzEi4KDXNlcnZpY2VfY2xhc3MYBiABKA4yFy5rdmF1bHQudjEuU2VydmljZUNsYXNzQggKBnNvdXJjZSJKCg1JbmxpbmVDb250ZXh0Eg0KBW1vZGVsGAEgASgJEioKB2NvbnRlbnQYAiABKAsyGS5rdmF1bHQudjEuQ29udGV4dENvbnRlbnQiZAoNUXVlcnlSZXNwb25zZRIlCgVkZWx0YRgBIAEoCzIULmt2YXVsdC52MS5UZXh0RGVsdGFIABIjCgZhbnN3ZXIYAiABKAsyES5rdmF1bHQudjEuQW5zd2VySABCBwoFZXZlbnQiLAoJVGV4dERlbHRhEgwKBHRleHQYASABKAkSEQoJdG9rZW5faWRzGAIgAygNIs4BCgZBbnN3ZXISDAoEdGV4dBgBIAEoCRIuCg1maW5pc2hfcmVhc29uGAIgASgOMhcua3ZhdWx0LnYxLkZpbmlzaFJlYXNvbhIfCgV1c2FnZRgDIAEoCzIQLmt2YXVsdC52MS5Vc2FnZRIjCgd0aW1pbmdzGAQgASgLMhIua3ZhdWx0LnYxLlRpbWluZ3MSIwoFY2FjaGUYBSABKAsyFC5rdmF1bHQudjEuQ2FjaGVJbmZvEgwKBHNlZWQYBiABKAQSDQoFbW92ZXMYByABKA0igQEKEVF1ZXJ5QmF0Y2hSZXF1ZXN0Eg8KB2NvbnRleHQYASABKAkSKwoJcXVlc3Rpb25zGAIgAygLMhgua3ZhdWx0LnYxLkJhdGNoUXVlc3Rpb24SLgoNc2VydmljZV9jbGFzcxgDIAEoDjIXLmt2YXVsdC52MS5TZXJ2aWNlQ2xhc3MiawoNQmF0Y2hRdWVzdGlvbhIQCghxdWVzdGlvbhgBIAEoCRIlCghzYW1wbGluZxgCIAEoCzITLmt2YXVsdC52MS5TYW1wbGluZxIhCgZsaW1pdHMYAyABKAsyES5rdmF1bHQudjEuTGltaXRzIp0BChJRdWVyeUJhdGNoUmVzcG9uc2USDQoFaW5kZXgYASABKA0SJQoFZGVsdGEYAiABKAsyFC5rdmF1bHQudjEuVGV4dERlbHRhSAASIwoGYW5zd2VyGAMgASgLMhEua3ZhdWx0LnYxLkFuc3dlckgAEiMKBWVycm9yGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIHCgVldmVudCplCgxTZXJ2aWNlQ2xhc3MSHQoZU0VSVklDRV9DTEFTU19VTlNQRUNJRklFRBAAEh0KGVNFUlZJQ0VfQ0xBU1NfSU5URVJBQ1RJVkUQARIXChNTRVJWSUNFX0NMQVNTX0JBVENIEAIylgEKCUluZmVyZW5jZRI8CgVRdWVyeRIXLmt2YXVsdC52MS5RdWVyeVJlcXVlc3QaGC5rdmF1bHQudjEuUXVlcnlSZXNwb25zZTABEksKClF1ZXJ5QmF0Y2gSHC5rdmF1bHQudjEuUXVlcnlCYXRjaFJlcXVlc3QaHS5rdmF1bHQudjEuUXVlcnlCYXRjaFJlc3BvbnNlMAFiBnByb3RvMw", [file_google_rpc_status, file_kvault_v1_common]);
+  fileDesc("ChlrdmF1bHQvdjEvaW5mZXJlbmNlLnByb3RvEglrdmF1bHQudjEihwIKDFF1ZXJ5UmVxdWVzdBIRCgdjb250ZXh0GAEgASgJSAASKgoGaW5saW5lGAIgASgLMhgua3ZhdWx0LnYxLklubGluZUNvbnRleHRIABIQCghxdWVzdGlvbhgDIAEoCRIlCghzYW1wbGluZxgEIAEoCzITLmt2YXVsdC52MS5TYW1wbGluZxIhCgZsaW1pdHMYBSABKAsyES5rdmF1bHQudjEuTGltaXRzEi4KDXNlcnZpY2VfY2xhc3MYBiABKA4yFy5rdmF1bHQudjEuU2VydmljZUNsYXNzEiIKB29uX21pc3MYByABKAsyES5rdmF1bHQudjEuT25NaXNzQggKBnNvdXJjZSI9CgZPbk1pc3MSKQoJcmVjb21wdXRlGAEgASgLMhQua3ZhdWx0LnYxLlJlY29tcHV0ZUgAQggKBmFjdGlvbiJzCglSZWNvbXB1dGUSKgoHY29udGVudBgBIAEoCzIZLmt2YXVsdC52MS5Db250ZXh0Q29udGVudBINCgVtb2RlbBgCIAEoCRIrCgtjb21wcmVzc2lvbhgDIAEoCzIWLmt2YXVsdC52MS5Db21wcmVzc2lvbiJKCg1JbmxpbmVDb250ZXh0Eg0KBW1vZGVsGAEgASgJEioKB2NvbnRlbnQYAiABKAsyGS5rdmF1bHQudjEuQ29udGV4dENvbnRlbnQiZAoNUXVlcnlSZXNwb25zZRIlCgVkZWx0YRgBIAEoCzIULmt2YXVsdC52MS5UZXh0RGVsdGFIABIjCgZhbnN3ZXIYAiABKAsyES5rdmF1bHQudjEuQW5zd2VySABCBwoFZXZlbnQiLAoJVGV4dERlbHRhEgwKBHRleHQYASABKAkSEQoJdG9rZW5faWRzGAIgAygNIs4BCgZBbnN3ZXISDAoEdGV4dBgBIAEoCRIuCg1maW5pc2hfcmVhc29uGAIgASgOMhcua3ZhdWx0LnYxLkZpbmlzaFJlYXNvbhIfCgV1c2FnZRgDIAEoCzIQLmt2YXVsdC52MS5Vc2FnZRIjCgd0aW1pbmdzGAQgASgLMhIua3ZhdWx0LnYxLlRpbWluZ3MSIwoFY2FjaGUYBSABKAsyFC5rdmF1bHQudjEuQ2FjaGVJbmZvEgwKBHNlZWQYBiABKAQSDQoFbW92ZXMYByABKA0ipQEKEVF1ZXJ5QmF0Y2hSZXF1ZXN0Eg8KB2NvbnRleHQYASABKAkSKwoJcXVlc3Rpb25zGAIgAygLMhgua3ZhdWx0LnYxLkJhdGNoUXVlc3Rpb24SLgoNc2VydmljZV9jbGFzcxgDIAEoDjIXLmt2YXVsdC52MS5TZXJ2aWNlQ2xhc3MSIgoHb25fbWlzcxgEIAEoCzIRLmt2YXVsdC52MS5Pbk1pc3MiawoNQmF0Y2hRdWVzdGlvbhIQCghxdWVzdGlvbhgBIAEoCRIlCghzYW1wbGluZxgCIAEoCzITLmt2YXVsdC52MS5TYW1wbGluZxIhCgZsaW1pdHMYAyABKAsyES5rdmF1bHQudjEuTGltaXRzIp0BChJRdWVyeUJhdGNoUmVzcG9uc2USDQoFaW5kZXgYASABKA0SJQoFZGVsdGEYAiABKAsyFC5rdmF1bHQudjEuVGV4dERlbHRhSAASIwoGYW5zd2VyGAMgASgLMhEua3ZhdWx0LnYxLkFuc3dlckgAEiMKBWVycm9yGAQgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIHCgVldmVudCJhChJDb3VudFRva2Vuc1JlcXVlc3QSDQoFbW9kZWwYASABKAkSKgoHY29udGVudBgCIAEoCzIZLmt2YXVsdC52MS5Db250ZXh0Q29udGVudBIQCghxdWVzdGlvbhgDIAEoCSJxChNDb3VudFRva2Vuc1Jlc3BvbnNlEhYKDmNvbnRleHRfdG9rZW5zGAEgASgNEhUKDXByZWZpeF90b2tlbnMYAiABKA0SFwoPcXVlc3Rpb25fdG9rZW5zGAMgASgNEhIKCm1heF90b2tlbnMYBCABKA0qZQoMU2VydmljZUNsYXNzEh0KGVNFUlZJQ0VfQ0xBU1NfVU5TUEVDSUZJRUQQABIdChlTRVJWSUNFX0NMQVNTX0lOVEVSQUNUSVZFEAESFwoTU0VSVklDRV9DTEFTU19CQVRDSBACMuQBCglJbmZlcmVuY2USPAoFUXVlcnkSFy5rdmF1bHQudjEuUXVlcnlSZXF1ZXN0Ghgua3ZhdWx0LnYxLlF1ZXJ5UmVzcG9uc2UwARJLCgpRdWVyeUJhdGNoEhwua3ZhdWx0LnYxLlF1ZXJ5QmF0Y2hSZXF1ZXN0Gh0ua3ZhdWx0LnYxLlF1ZXJ5QmF0Y2hSZXNwb25zZTABEkwKC0NvdW50VG9rZW5zEh0ua3ZhdWx0LnYxLkNvdW50VG9rZW5zUmVxdWVzdBoeLmt2YXVsdC52MS5Db3VudFRva2Vuc1Jlc3BvbnNlYgZwcm90bzM", [file_google_rpc_status, file_kvault_v1_common]);
 
 /**
  * Describes the message kvault.v1.QueryRequest.
@@ -20,53 +20,81 @@ export const QueryRequestSchema = /*@__PURE__*/
   messageDesc(file_kvault_v1_inference, 0);
 
 /**
+ * Describes the message kvault.v1.OnMiss.
+ * Use `create(OnMissSchema)` to create a new message.
+ */
+export const OnMissSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_inference, 1);
+
+/**
+ * Describes the message kvault.v1.Recompute.
+ * Use `create(RecomputeSchema)` to create a new message.
+ */
+export const RecomputeSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_inference, 2);
+
+/**
  * Describes the message kvault.v1.InlineContext.
  * Use `create(InlineContextSchema)` to create a new message.
  */
 export const InlineContextSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 1);
+  messageDesc(file_kvault_v1_inference, 3);
 
 /**
  * Describes the message kvault.v1.QueryResponse.
  * Use `create(QueryResponseSchema)` to create a new message.
  */
 export const QueryResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 2);
+  messageDesc(file_kvault_v1_inference, 4);
 
 /**
  * Describes the message kvault.v1.TextDelta.
  * Use `create(TextDeltaSchema)` to create a new message.
  */
 export const TextDeltaSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 3);
+  messageDesc(file_kvault_v1_inference, 5);
 
 /**
  * Describes the message kvault.v1.Answer.
  * Use `create(AnswerSchema)` to create a new message.
  */
 export const AnswerSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 4);
+  messageDesc(file_kvault_v1_inference, 6);
 
 /**
  * Describes the message kvault.v1.QueryBatchRequest.
  * Use `create(QueryBatchRequestSchema)` to create a new message.
  */
 export const QueryBatchRequestSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 5);
+  messageDesc(file_kvault_v1_inference, 7);
 
 /**
  * Describes the message kvault.v1.BatchQuestion.
  * Use `create(BatchQuestionSchema)` to create a new message.
  */
 export const BatchQuestionSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 6);
+  messageDesc(file_kvault_v1_inference, 8);
 
 /**
  * Describes the message kvault.v1.QueryBatchResponse.
  * Use `create(QueryBatchResponseSchema)` to create a new message.
  */
 export const QueryBatchResponseSchema = /*@__PURE__*/
-  messageDesc(file_kvault_v1_inference, 7);
+  messageDesc(file_kvault_v1_inference, 9);
+
+/**
+ * Describes the message kvault.v1.CountTokensRequest.
+ * Use `create(CountTokensRequestSchema)` to create a new message.
+ */
+export const CountTokensRequestSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_inference, 10);
+
+/**
+ * Describes the message kvault.v1.CountTokensResponse.
+ * Use `create(CountTokensResponseSchema)` to create a new message.
+ */
+export const CountTokensResponseSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_inference, 11);
 
 /**
  * Describes the enum kvault.v1.ServiceClass.

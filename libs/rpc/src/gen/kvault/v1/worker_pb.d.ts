@@ -5,7 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { CacheInfo, CompressionReport, ContextContent, Limits, Progress, Sampling } from "./common_pb.js";
-import type { Answer, InlineContext, ServiceClass, TextDelta } from "./inference_pb.js";
+import type { Answer, CountTokensRequestSchema, CountTokensResponseSchema, InlineContext, ServiceClass, TextDelta } from "./inference_pb.js";
 
 /**
  * Describes the file kvault/v1/worker.proto.
@@ -185,6 +185,13 @@ export declare type ExecuteRequest = Message<"kvault.v1.ExecuteRequest"> & {
    * @generated from field: kvault.v1.ServiceClass service_class = 21;
    */
   serviceClass: ServiceClass;
+
+  /**
+   * How long the record may take to load before the query is refused with STORE_UNAVAILABLE. 0: as long as it takes.
+   *
+   * @generated from field: uint32 load_timeout_ms = 22;
+   */
+  loadTimeoutMs: number;
 };
 
 /**
@@ -473,6 +480,16 @@ export declare const Workers: GenService<{
     methodKind: "unary";
     input: typeof StatusRequestSchema;
     output: typeof StatusResponseSchema;
+  },
+  /**
+   * Decode workers: tokens as the model counts them.
+   *
+   * @generated from rpc kvault.v1.Workers.CountTokens
+   */
+  countTokens: {
+    methodKind: "unary";
+    input: typeof CountTokensRequestSchema;
+    output: typeof CountTokensResponseSchema;
   },
 }>;
 

@@ -1,0 +1,50 @@
+/**
+ * `kvault tokens`: how many tokens a text or a question has.
+ *
+ * @module
+ */
+import { invalidArgument } from "@kvault/core";
+import type { Command } from "commander";
+import { withGateway } from "../gateway-client.ts";
+import { type ConnectionFlags, modelOption, withConnectionFlags } from "../options.ts";
+import { readTextFile } from "../settings.ts";
+import { formatCount } from "../terminal/units.ts";
+import { define, type Host, runs } from "./command.ts";
+
+interface TokensOptions extends ConnectionFlags {
+  readonly file?: string;
+  readonly question?: string;
+  readonly model: string;
+}
+
+export function addTokens(program: Command, host: Host): void {
+  const tokens = define(program, {
+    usage: "tokens",
+    summary: "Count the tokens of a text or a question",
+    description: "As the model counts them, template included: a worker's engine does it, nothing is stored.",
+    examples: [
+      ["kvault tokens --file contract.txt", "of a text, and how many the model can read"],
+      ['kvault tokens --question "Who signed it?" --json', "of a question"],
+    ],
+  })
+    .option("-f, --file <path>", "UTF-8 text; - for stdin")
+    .option("-q, --question <text>", "a question")
+    .addOption(modelOption());
+  withConnectionFlags(tokens);
+  runs<TokensOptions>(tokens, host, async ({ terminal, signal }, { file, question = "", model, ...flags }) => {
+    if (file === undefined && question === "")
+      throw invalidArgument("file", "Cannot count tokens: name a --file or a --question");
+    const content = file === undefined ? {} : { content: { content: { case: "text" as const, value: readTextFile(file) } } };
+    await withGateway(flags, async ({ inference }) => {
+      const counted = await inference.countTokens({ model, question, ...content }, { signal });
+      const { contextTokens, prefixTokens, questionTokens, maxTokens } = counted;
+      terminal.result({ model, contextTokens, prefixTokens, questionTokens, maxTokens }, () =>
+        [
+          ...(file === undefined ? [] : [`text      ${formatCount(contextTokens)} tokens, and ${prefixTokens} of the template`]),
+          ...(question === "" ? [] : [`question  ${formatCount(questionTokens)} tokens`]),
+          `${model} reads ${formatCount(maxTokens)}`,
+        ].join("\n"),
+      );
+    });
+  });
+}
