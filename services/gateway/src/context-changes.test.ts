@@ -63,7 +63,10 @@ describe("UpdateContext", () => {
   ])("refuses %s naming %s", async (_, field, fields, paths) => {
     const stack = await startStack();
     const name = await created(stack, "Text.");
-    const updating = stack.contexts.updateContext({ context: { name, ...fields }, ...(paths && { updateMask: { paths: [...paths] } }) });
+    const updating = stack.contexts.updateContext({
+      context: { name, ...fields },
+      ...(paths && { updateMask: { paths: [...paths] } }),
+    });
     expect(await failureOf(updating)).toMatchObject({ code: "INVALID_ARGUMENT", details: { field } });
   });
 
@@ -94,7 +97,12 @@ describe("UpdateContext", () => {
     const name = await created(stack, "Text.");
     const { createTime } = await stack.contexts.getContext({ name });
     const orphan: ContextAttributes = {
-      ...{ revision: 1, createTimeMs: timestampMs(createTime ?? timestampFromMs(0)), updateTimeMs: 5, displayName: "of the dead" },
+      ...{
+        revision: 1,
+        createTimeMs: timestampMs(createTime ?? timestampFromMs(0)),
+        updateTimeMs: 5,
+        displayName: "of the dead",
+      },
       ...{ labels: {}, expireTimeMs: 0, ttlMs: 0, refreshOnUse: false, pinned: false, deleteTimeMs: 0, purgeTimeMs: 0 },
     };
     await putAttributes(stack.store, idOf(name), orphan);
@@ -218,7 +226,9 @@ describe("DeleteContext", () => {
     await stack.contexts.deleteContext({ name: purged });
     await stack.contexts.undeleteContext({ name: kept });
     expect((await stack.contexts.getContext({ name: purged })).state).toBe(Context_State.DELETED);
-    await expect.poll(() => stack.contexts.getContext({ name: purged }).catch(({ code }) => code as string)).toBe("CONTEXT_NOT_FOUND");
+    await expect
+      .poll(() => stack.contexts.getContext({ name: purged }).catch(({ code }) => code as string))
+      .toBe("CONTEXT_NOT_FOUND");
     expect((await stack.contexts.getContext({ name: kept })).state).toBe(Context_State.ACTIVE);
   });
 
@@ -368,7 +378,9 @@ describe("a query whose record cannot be had", () => {
     await stack.contexts.deleteContext({ name, purge: true });
     const question = { source: { case: "context" as const, value: name }, question: "?" };
     const value = { content: request(TEXT).content, model: MODEL, compression: { spec: "l2norm" } };
-    const asked = { ...question, onMiss: { action: { case: "recompute" as const, value } } } as Parameters<Stack["inference"]["query"]>[0];
+    const asked = { ...question, onMiss: { action: { case: "recompute" as const, value } } } as Parameters<
+      Stack["inference"]["query"]
+    >[0];
     expect(textOf(await collect(stack.inference.query(asked)))).toBe("a b");
     // What was purged is not built again behind its owner's back.
     expect((await failureOf(stack.contexts.getContext({ name }))).code).toBe("CONTEXT_NOT_FOUND");

@@ -61,7 +61,14 @@ describe("a gateway's own life", () => {
     const name = `contexts/${contextId}`;
     const first = await startStack({}, { store });
     const changed = await first.contexts.updateContext({
-      context: { name, displayName: "changed", labels: { c: "d" }, ttl: durationFromMs(3_600_000), refreshOnUse: true, pinned: true },
+      context: {
+        name,
+        displayName: "changed",
+        labels: { c: "d" },
+        ttl: durationFromMs(3_600_000),
+        refreshOnUse: true,
+        pinned: true,
+      },
     });
     const second = await startStack({}, { store });
     expect(await second.contexts.getContext({ name })).toEqual(changed);
@@ -71,7 +78,11 @@ describe("a gateway's own life", () => {
     expect((await third.contexts.listContexts({})).contexts).toEqual([]);
     await third.contexts.undeleteContext({ name });
     const fourth = await startStack({}, { store });
-    expect(await fourth.contexts.getContext({ name })).toMatchObject({ state: Context_State.ACTIVE, displayName: "changed", pinned: true });
+    expect(await fourth.contexts.getContext({ name })).toMatchObject({
+      state: Context_State.ACTIVE,
+      displayName: "changed",
+      pinned: true,
+    });
   });
 
   test("close() lets a query under way finish", async () => {

@@ -7,11 +7,13 @@ import type { CountTokensRequest, CountTokensResponseSchema, MessageInitShape, S
 import type { Engine } from "@kvault/runtime";
 import { readContent } from "@kvault/worker";
 
-
 export const countTokens =
   (engine: Pick<Engine, "countTokens">) =>
   (
     { model, content, question }: CountTokensRequest,
     { signal }: ServerCall,
   ): Promise<MessageInitShape<typeof CountTokensResponseSchema>> =>
-    engine.countTokens({ model, question, ...(content === undefined ? {} : { content: readContent(content, "content", "count tokens") }) }, { signal });
+    engine.countTokens(
+      { model, question, ...(content === undefined ? {} : { content: readContent(content, "content", "count tokens") }) },
+      { signal },
+    );

@@ -8,6 +8,8 @@ import { contentSha256 } from "@kvault/kvstore";
 import {
   type Answer,
   CacheInfo_Tier,
+  CacheInfoSchema,
+  create,
   type ExecuteRequestSchema,
   type MessageInitShape,
   type OnMiss,
@@ -87,7 +89,7 @@ export async function* queryContext(
   for await (const { event } of stream(id, execution, deps, call)) {
     if (event === undefined) continue;
     if (event.case === "answer") {
-      const cache = { tier: CacheInfo_Tier.NONE, reason: `RECOMPUTED ${error.code}` };
+      const cache = create(CacheInfoSchema, { tier: CacheInfo_Tier.NONE, reason: `RECOMPUTED ${error.code}` });
       yield { event: { case: "answer", value: { ...event.value, cache } as Answer } };
     } else yield { event };
   }

@@ -52,7 +52,7 @@ export function readUpdate(
   };
 }
 
-export function withoutTtl(): Error {
+function withoutTtl(): Error {
   return invalidArgument("refresh_on_use", "Cannot refresh the expiry on use: the context has no ttl, set one with it");
 }
 
