@@ -268,11 +268,11 @@ export function catalogueConformance(open: () => Promise<ContextCatalogue>): Con
       const record = await inState(catalogue, CREATING);
       const watch = catalogue.watch(record.id)[Symbol.asyncIterator]();
       await watch.next();
-      for (let done = 1; done <= 1_000; done++) {
-        await catalogue.change(record, { type: "creating", progress: create(ProgressSchema, { done, total: 1_000 }) });
+      for (let done = 1; done <= 200; done++) {
+        await catalogue.change(record, { type: "creating", progress: create(ProgressSchema, { done, total: 200 }) });
       }
       const { value } = await watch.next();
-      assert.equal(value?.state.type === "creating" && value.state.progress.done, 1_000);
+      assert.equal(value?.state.type === "creating" && value.state.progress.done, 200);
     }),
 
     check("watch() of nothing ends at once, of a signal when it aborts, of all at close()", async (catalogue) => {
