@@ -8,7 +8,7 @@ import { once } from "node:events";
 import http from "node:http";
 import type net from "node:net";
 
-type WireFault = {
+export type WireFault = {
   /** Only requests of this method. */
   readonly method?: string;
   /** Only requests whose URL contains this. */

@@ -3,7 +3,7 @@ import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { TestProcess } from "./test-process.ts";
 
-const S3_BUCKET = "contexts";
+export const S3_BUCKET = "contexts";
 const ACCESS_KEY = "test-access";
 const SECRET_KEY = "test-secret-of-the-test-server";
 

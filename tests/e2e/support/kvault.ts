@@ -146,7 +146,7 @@ async function whenReady(
 }
 
 /** Process ids whose parent is `pid` (Linux). */
-function childrenOf(pid: number): number[] {
+export function childrenOf(pid: number): number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
