@@ -37,10 +37,10 @@ export interface QueuedBuildDeps {
   readonly log: RpcLogger;
 }
 
-/** A builder that died is missed after this long. */
-const LEASE_MS = 30_000;
+/** A builder that died is missed after this long: before the queue gives its job to another one. */
+const LEASE_MS = 10_000;
 /** Longer than a dead builder's lease. */
-const LEASE_WAIT_MS = 45_000;
+const LEASE_WAIT_MS = 20_000;
 
 /** Takes builds from `queue`, one at a time. */
 export function takeBuilds(queue: SharedBuildQueue, deps: QueuedBuildDeps): void {

@@ -6,8 +6,8 @@ test("parseQueueUrl() has a default for all but the scheme", () => {
     queueName: "builds",
     prefix: "kvault",
     timeoutMs: 10_000,
-    lockMs: 60_000,
-    stalledMs: 30_000,
+    lockMs: 10_000,
+    stalledMs: 2_500,
     maxStalled: 2,
     connection: { host: "127.0.0.1", port: 6379, db: 0 },
   });

@@ -25,9 +25,9 @@ export interface BullmqSettings {
   readonly prefix: string;
   /** Bound on each call but waiting ones. */
   readonly timeoutMs: number;
-  /** How long a worker that falls silent keeps its job; renewed at half of it. */
+  /** How long a worker that falls silent keeps its job; renewed three times within it. */
   readonly lockMs: number;
-  /** How often jobs of silent workers are looked for. */
+  /** How often jobs of silent workers are looked for. With `lockMs` less than the 15 s after which a worker counts as gone. */
   readonly stalledMs: number;
   /** How often one job may lose its worker. */
   readonly maxStalled: number;
@@ -38,7 +38,7 @@ const NAMES = ["queue", "prefix", "timeoutMs", "lockMs", "stalledMs", "maxStalle
 
 /**
  * Reads `redis://[user:password@]host[:port][/database][?queue=builds&prefix=kvault&timeoutMs=10000
- * &lockMs=60000&stalledMs=30000&maxStalled=2]`, or `rediss://` for TLS; INVALID_ARGUMENT for anything else.
+ * &lockMs=10000&stalledMs=2500&maxStalled=2]`, or `rediss://` for TLS; INVALID_ARGUMENT for anything else.
  */
 export function parseQueueUrl(url: string): BullmqSettings {
   // No part of the URL is repeated but single settings: it may hold a password.
@@ -53,8 +53,8 @@ export function parseQueueUrl(url: string): BullmqSettings {
     queueName: nameSetting(parsed, "queue", "builds"),
     prefix: nameSetting(parsed, "prefix", "kvault"),
     timeoutMs: numberSetting(parsed, "timeoutMs", 10_000, 1, 600_000),
-    lockMs: numberSetting(parsed, "lockMs", 60_000, 100, 3_600_000),
-    stalledMs: numberSetting(parsed, "stalledMs", 30_000, 50, 3_600_000),
+    lockMs: numberSetting(parsed, "lockMs", 10_000, 100, 3_600_000),
+    stalledMs: numberSetting(parsed, "stalledMs", 2_500, 50, 3_600_000),
     maxStalled: numberSetting(parsed, "maxStalled", 2, 0, 100),
     connection: {
       host: parsed.hostname.replace(/^\[|\]$/g, "") || "127.0.0.1",

@@ -63,6 +63,8 @@ const KEEP_FAILED = 5_000;
 /** Watchers and workers look for themselves so often, should an event or call be lost. */
 const POLL_MS = 1_000;
 const RESTART_MS = 500;
+/** A lost renewal or two must not cost a worker its job. */
+const RENEWALS_PER_LOCK = 3;
 /** What a handler that heeds its signal needs at most to return once aborted. */
 const ABORT_GRACE_MS = 1_000;
 /** A key whose job just ended is tried again so often. */
@@ -334,6 +336,7 @@ export class BullmqQueue<Job, Result, Progress> implements JobQueue<Job, Result,
       telemetry: this.#telemetry,
       concurrency,
       lockDuration: lockMs,
+      lockRenewTime: lockMs / RENEWALS_PER_LOCK,
       stalledInterval: stalledMs,
       maxStalledCount: maxStalled,
       runRetryDelay: RESTART_MS,
