@@ -37,6 +37,10 @@ cluster-demo: build test-servers ## The same across a cluster: Redis, S3, 1 gate
 	@$(kvault) model pull qwen2.5-coder-0.5b
 	@$(bin)/tsx --conditions=kvault-source tests/cluster/demo.ts
 
+.PHONY: chaos
+chaos: build test-servers ## Ten minutes of kills, pauses, partitions and damage under load: SEED=N SECONDS=600
+	@$(bin)/tsx tests/chaos/main.ts --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
 .PHONY: test
 test: $(installed) ## Every check and every test (what CI runs)
 	@$(bin)/tsx tools/check.ts all

@@ -10,7 +10,7 @@ import { createRng, type Rng } from "@kvault/core";
 export type Role = "gateway" | "prefill" | "decode" | "queue" | "shared" | "s3";
 
 /** Processes of each role. */
-export const NUM_PROCESSES: Readonly<Record<Role, number>> = { gateway: 2, prefill: 3, decode: 3, queue: 1, shared: 1, s3: 1 };
+export const NUM_PROCESSES: Readonly<Record<Role, number>> = { gateway: 2, prefill: 2, decode: 3, queue: 1, shared: 1, s3: 1 };
 
 export type S3Effect = "unavailable" | "slow-down" | "slow" | "truncate" | "wrong-length" | "lose-answer" | "hang" | "full";
 

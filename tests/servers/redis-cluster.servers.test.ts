@@ -3,6 +3,8 @@ import { openLeases, openRegistry } from "@kvault/cluster";
 import { leasesConformance, registryConformance } from "@kvault/cluster/testing";
 import { isKvaultError } from "@kvault/core";
 import { ACTIVE, catalogueConformance, openCatalogue, recordOf } from "@kvault/gateway/testing";
+import { openMemoryStore } from "@kvault/kvstore";
+import { publishSample } from "@kvault/kvstore/testing";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { redisCommand, startRedis } from "./redis-server.ts";
 import type { TestProcess } from "./test-process.ts";
@@ -65,6 +67,40 @@ describe("a catalogue in Redis", () => {
     await here.remove(record);
     expect((await watch.next()).done).toBe(true);
     await Promise.all([here.close(), there.close()]);
+  });
+
+  test("a row that is damaged is mended from the store, and one that has no record there goes", async () => {
+    // The database that a bare connection is in.
+    const url = urlOf().replace("/2?", "/0?");
+    const store = openMemoryStore();
+    const { contextId } = await publishSample(store, "a text");
+    const catalogue = openCatalogue(url, store);
+    const kept = recordOf(1, { id: contextId });
+    const other = recordOf(2);
+    for (const record of [kept, other]) {
+      await catalogue.begin(record);
+      await catalogue.change(record, ACTIVE);
+    }
+    await catalogue.markWhole();
+    const rows = `${new URL(url).searchParams.get("prefix")}:contexts:rows`;
+    const damage = async (id: string): Promise<void> => {
+      expect(await redisCommand(redis.port, `HSET ${rows} ${id} "no row"`)).toBe(":0\r\n");
+    };
+    const ids = async (): Promise<string[]> => (await catalogue.list({ limit: 10 })).map(({ id }) => id);
+
+    await damage(contextId);
+    expect((await catalogue.get(contextId))?.state.type).toBe("active");
+    await damage(contextId);
+    expect((await ids()).sort()).toEqual([contextId, other.id].sort());
+    await damage(other.id);
+    expect(await ids()).toEqual([contextId]);
+    expect(await catalogue.get(other.id)).toBeUndefined();
+    expect(await catalogue.isWhole()).toBe(false);
+    expect((await catalogue.begin(other)).created).toBe(true);
+    // By tenant nothing of the row that went is left either.
+    expect((await catalogue.list({ limit: 10, tenant: other.tenant })).map(({ id }) => id)).toContain(other.id);
+    await catalogue.close();
+    await store.close();
   });
 
   test("states survive the gateway and the death of Redis; a lost catalogue says that it is not whole", async () => {

@@ -136,7 +136,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const store = typeof options.store === "string" ? await openStore(options.store) : options.store;
   const keys = await openKeyRing(store, options.masterKeyFile);
   const queue = openQueue<QueuedBuild, JsonValue, JsonValue>(options.queueUrl, options.queue);
-  const catalogue = openCatalogue(options.catalogueUrl ?? "memory:");
+  const catalogue = openCatalogue(options.catalogueUrl ?? "memory:", store);
   const registryUrl = options.registryUrl ?? "memory:";
   const leases = openLeases(registryUrl);
   const registry = openRegistry(registryUrl);

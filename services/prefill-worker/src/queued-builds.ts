@@ -9,8 +9,8 @@
  * @module
  */
 import { type Leases, type QueuedBuild, readQueuedBuild, waitForLease } from "@kvault/cluster";
-import { KvaultError } from "@kvault/core";
-import { type BlobStore, type KeyRing, readBuildRequest } from "@kvault/kvstore";
+import { isKvaultError, KvaultError } from "@kvault/core";
+import { type BlobStore, type ContextManifest, type KeyRing, readBuildRequest, readManifest } from "@kvault/kvstore";
 import type { JobCall, JobQueue } from "@kvault/queue";
 import {
   BuildRequestSchema,
@@ -55,7 +55,14 @@ async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: 
   const { attempt, waitedMs } = call;
   log.info({ contextId, buildId, attempt }, "build taken");
   const { signal } = call;
-  const waiting = await readBuildRequest(store, ref, { signal });
+  const waiting = await readBuildRequest(store, ref, { signal }).catch(async (error: unknown) => {
+    if (!isKvaultError(error, "CONTEXT_NOT_FOUND")) throw error;
+    return committedBefore(store, job, error);
+  });
+  if (!(waiting instanceof Uint8Array)) {
+    log.info({ contextId, buildId, attempt }, "build was committed before");
+    return toJson(CompressionReportSchema, create(CompressionReportSchema, reportMessage(waiting)));
+  }
   const message = fromBinary(BuildRequestSchema, await keys.openRequest(waiting, tenant, contextId, { signal }));
   const lease = await waitForLease(leases, `build.${contextId}`, { ttlMs: LEASE_MS, waitMs: LEASE_WAIT_MS, signal });
   try {
@@ -79,4 +86,17 @@ async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: 
   } finally {
     await lease.release();
   }
+}
+
+/** The record of a build that was committed, and whose worker died before the queue knew; else `error`: the text is gone. */
+async function committedBefore(
+  store: BlobStore,
+  { contextId, digest }: QueuedBuild,
+  error: KvaultError,
+): Promise<ContextManifest> {
+  const manifest = await readManifest(store, contextId).catch((cause: unknown) => {
+    throw isKvaultError(cause, "CONTEXT_NOT_FOUND") ? error : cause;
+  });
+  if (manifest.digest !== digest) throw error;
+  return manifest;
 }

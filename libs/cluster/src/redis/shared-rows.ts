@@ -19,6 +19,8 @@ export interface SharedRow {
   /** Greater after every change of any row. */
   readonly version: number;
   readonly value: string;
+  /** Both as they are stored, for {@link SharedRows.mend}. */
+  readonly text: string;
 }
 
 /** Where a row stands in the listing: by `order`, then id. */
@@ -74,6 +76,19 @@ redis.call("ZREM", KEYS[6], ARGV[1])
 redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
 return 1`;
 
+// KEYS as above, and whole; ARGV id, its text, new value or "", order due
+const MEND = `
+if redis.call("HGET", KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call("HDEL", KEYS[1], ARGV[1])
+for _, key in ipairs({KEYS[2], KEYS[3], KEYS[6]}) do redis.call("ZREM", key, ARGV[1]) end
+redis.call("XADD", KEYS[4], "MAXLEN", "~", ${KEPT_NEWS}, "*", "id", ARGV[1])
+if ARGV[3] == "" then redis.call("DEL", KEYS[7]) return 1 end
+redis.call("HSET", KEYS[1], ARGV[1], redis.call("INCR", KEYS[5]) .. "\\n" .. ARGV[3])
+redis.call("ZADD", KEYS[2], ARGV[4], ARGV[1])
+redis.call("ZADD", KEYS[6], ARGV[4], ARGV[1])
+if ARGV[5] ~= "" then redis.call("ZADD", KEYS[3], ARGV[5], ARGV[1]) end
+return 1`;
+
 export class SharedRows {
   readonly #redis: ClusterRedis;
   readonly #name: string;
@@ -106,6 +121,16 @@ export class SharedRows {
     return (await this.#eval(REMOVE, group, [id, `${expected}`])) === 1;
   }
 
+  /**
+   * Puts `mended` in the place of a row that cannot be read and is still as `found`; without it the
+   * row goes, and the rows are not whole any more. False when somebody changed the row meanwhile.
+   */
+  async mend(id: string, found: SharedRow, mended?: { readonly value: string; readonly place: RowPlace }): Promise<boolean> {
+    const { group = "", order = 0, due } = mended?.place ?? {};
+    const args = [id, found.text, mended?.value ?? "", `${order}`, due === undefined ? "" : `${due}`];
+    return (await this.#eval(MEND, group, args, [this.#wholeKey()])) === 1;
+  }
+
   /** At most `limit` rows of `group` (of all when absent) after `after`, in order. */
   async page({ limit, after, group }: PageOptions): Promise<readonly (SharedRow & { readonly id: string })[]> {
     const key = group === undefined ? this.#keys[1] : this.#groupKey(group);
@@ -122,7 +147,13 @@ export class SharedRows {
       }
       if (found.length < 2 * limit) break;
     }
-    return this.#rows(ids);
+    const rows = await this.#rows(ids);
+    if (rows.length === ids.length) return rows;
+    // Their rows were lost: a short page would look like the last one.
+    const present = new Set(rows.map(({ id }) => id));
+    const lost = ids.filter((id) => !present.has(id));
+    await this.#ask("write", (redis) => redis.zrem(key, ...lost));
+    return this.page({ limit, ...(after === undefined ? {} : { after }), ...(group === undefined ? {} : { group }) });
   }
 
   /** Rows that are due at `now`. */
@@ -132,11 +163,11 @@ export class SharedRows {
 
   /** False when these rows were never marked whole, or were lost since. */
   async isWhole(): Promise<boolean> {
-    return (await this.#ask("read", (redis) => redis.exists(this.#redis.key(this.#name, "whole")))) === 1;
+    return (await this.#ask("read", (redis) => redis.exists(this.#wholeKey()))) === 1;
   }
 
   async markWhole(): Promise<void> {
-    await this.#ask("write", (redis) => redis.set(this.#redis.key(this.#name, "whole"), "1"));
+    await this.#ask("write", (redis) => redis.set(this.#wholeKey(), "1"));
   }
 
   /** Calls `listener` after every change by anybody, until the function it returns is called. */
@@ -193,12 +224,16 @@ export class SharedRows {
     for (const listener of this.#listeners) listener(id);
   }
 
+  #wholeKey(): string {
+    return this.#redis.key(this.#name, "whole");
+  }
+
   #groupKey(group: string): string {
     return this.#redis.key(this.#name, "order-of", group);
   }
 
-  #eval(script: string, group: string, args: readonly string[]): Promise<unknown> {
-    const keys = [...this.#keys, this.#groupKey(group)];
+  #eval(script: string, group: string, args: readonly string[], moreKeys: readonly string[] = []): Promise<unknown> {
+    const keys = [...this.#keys, this.#groupKey(group), ...moreKeys];
     return this.#ask("write", (redis) => redis.eval(script, keys.length, ...keys, ...args));
   }
 
@@ -209,5 +244,5 @@ export class SharedRows {
 
 function readRow(text: string): SharedRow {
   const end = text.indexOf("\n");
-  return { version: Number(text.slice(0, end)), value: text.slice(end + 1) };
+  return { version: Number(text.slice(0, end)), value: text.slice(end + 1), text };
 }

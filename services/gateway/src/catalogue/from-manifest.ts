@@ -3,7 +3,15 @@
  *
  * @module
  */
-import { type BlobStore, type ContextManifest, listRecords, type StoredRecord } from "@kvault/kvstore";
+import { isKvaultError } from "@kvault/core";
+import {
+  type BlobStore,
+  type ContextManifest,
+  listRecords,
+  readAttributes,
+  readManifest,
+  type StoredRecord,
+} from "@kvault/kvstore";
 import { type CompressionReport, CompressionReportSchema, create, DEFAULT_TENANT, type RpcLogger } from "@kvault/rpc";
 import { type ContextCatalogue, type ContextRecord, firstAttributes } from "./context-catalogue.ts";
 
@@ -17,6 +25,18 @@ export async function fillFromStore(catalogue: ContextCatalogue, store: BlobStor
     count++;
   }
   return count;
+}
+
+/** What a catalogue should say of `id` by its record; undefined when there is none, or none that can be read. */
+export async function recordInStore(store: BlobStore, id: string): Promise<ContextRecord | undefined> {
+  try {
+    const manifest = await readManifest(store, id);
+    const attributes = await readAttributes(store, id, manifest.createTimeMs);
+    return recordOf({ manifest, ...(attributes === undefined ? {} : { attributes }) });
+  } catch (error) {
+    if (isKvaultError(error, "CONTEXT_NOT_FOUND", "CACHE_CORRUPT", "INCOMPATIBLE_FORMAT")) return undefined;
+    throw error;
+  }
 }
 
 function recordOf({ manifest, attributes = firstAttributes(manifest) }: StoredRecord): ContextRecord {

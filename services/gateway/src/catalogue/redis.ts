@@ -9,6 +9,9 @@
  * While Redis does not answer, `get` gives an ACTIVE record that it saw before: its bytes are in
  * the store, and a worker that finds them gone says so. Everything else is UNREACHABLE.
  *
+ * A row that cannot be read is mended from the record's manifest by whoever meets it; when there is
+ * none the row goes: the context was never ACTIVE, and can be created again.
+ *
  * @module
  */
 import { ClusterRedis, type RowPlace, type SharedRow, SharedRows } from "@kvault/cluster";
@@ -44,12 +47,15 @@ interface Watched {
   again: boolean;
 }
 
+type Heal = (id: string) => Promise<ContextRecord | undefined>;
+
 interface FoundRecord {
   readonly version: number;
   readonly record: ContextRecord;
 }
 
 export class RedisCatalogue implements ContextCatalogue {
+  readonly #heal: Heal;
   readonly #redis: ClusterRedis;
   readonly #rows: SharedRows;
   readonly #watched = new Map<string, Watched>();
@@ -58,7 +64,9 @@ export class RedisCatalogue implements ContextCatalogue {
   readonly #timer: NodeJS.Timeout;
   #closed = false;
 
-  constructor(url: string) {
+  /** `heal` finds in the store what the row of a context should say; undefined when the store has no such record. */
+  constructor(url: string, heal: Heal = async () => undefined) {
+    this.#heal = heal;
     this.#redis = new ClusterRedis(url);
     this.#rows = new SharedRows(this.#redis, "contexts");
     this.#rows.listen((id) => (id === undefined ? this.#lookAtAll() : void this.#look(id)));
@@ -107,8 +115,9 @@ export class RedisCatalogue implements ContextCatalogue {
         ...(from === undefined ? {} : { after: { order: from.createTimeMs, id: from.id } }),
         ...(tenant === undefined ? {} : { group: tenant }),
       });
-      for (const { id, value } of rows) {
-        const record = readRecord(id, value);
+      for (const row of rows) {
+        const record = (await this.#read(row.id, row))?.record;
+        if (record === undefined) continue;
         from = record;
         if (isListed(record, which)) records.push(record);
         if (records.length === limit) return records;
@@ -218,7 +227,19 @@ export class RedisCatalogue implements ContextCatalogue {
 
   async #find(id: string): Promise<FoundRecord | undefined> {
     const row: SharedRow | undefined = await this.#rows.get(id);
-    return row === undefined ? undefined : { version: row.version, record: readRecord(id, row.value) };
+    return row === undefined ? undefined : this.#read(id, row);
+  }
+
+  /** What a row says, once it says anything. */
+  async #read(id: string, row: SharedRow): Promise<FoundRecord | undefined> {
+    try {
+      return { version: row.version, record: readRecord(id, row.value) };
+    } catch (error) {
+      if (!isKvaultError(error, "CACHE_CORRUPT")) throw error;
+    }
+    const record = await this.#heal(id);
+    await this.#rows.mend(id, row, record && { value: writeRecord(record), place: placeOf(record) });
+    return this.#find(id);
   }
 
   async #put(record: ContextRecord, expected: number): Promise<boolean> {
@@ -230,7 +251,8 @@ export class RedisCatalogue implements ContextCatalogue {
   }
 
   async #dueRows(nowMs: number): Promise<readonly ContextRecord[]> {
-    return (await this.#rows.due(nowMs)).map(({ id, value }) => readRecord(id, value));
+    const found = await Promise.all((await this.#rows.due(nowMs)).map((row) => this.#read(row.id, row)));
+    return found.flatMap((each) => (each === undefined ? [] : [each.record]));
   }
 
   #tell(id: string, version: number, record: ContextRecord): void {
