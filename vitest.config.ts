@@ -17,7 +17,12 @@ export default defineConfig({
         ...shared,
         test: {
           name: "unit",
-          include: ["{libs,services}/*/src/**/*.test.ts", "cli/src/**/*.test.ts", "{tools,examples}/**/*.test.ts", "tests/chaos/*.test.ts"],
+          include: [
+            "{libs,services}/*/src/**/*.test.ts",
+            "cli/src/**/*.test.ts",
+            "{tools,examples}/**/*.test.ts",
+            "tests/chaos/*.test.ts",
+          ],
           exclude: ["**/*.{model,process}.test.ts", "**/dist/**", "**/node_modules/**"],
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },

@@ -63,6 +63,9 @@ export function openChannel(address: string, options: ChannelOptions = {}): Chan
     // Closing this channel closes its connection.
     "grpc.use_local_subchannel_pool": 1,
     ...(options.serverName === undefined ? {} : { "grpc.ssl_target_name_override": options.serverName }),
+    // Whoever calls retries: the copies that grpc-js would keep for that are not needed, nor its bookkeeping.
+    "grpc.enable_retries": 0,
+    "grpc.enable_channelz": 0,
     // Addresses here are peers; a web proxy in the environment is not meant for them.
     "grpc.enable_http_proxy": 0,
   });

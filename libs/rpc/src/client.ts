@@ -99,7 +99,7 @@ async function* callServerStream(
       metadataOf(channel, options),
       grpcOptions(options, false),
     );
-  yield* replies(call, options.signal);
+  yield* replies(call, options.signal, options.join);
 }
 
 async function callClientStream(
@@ -181,18 +181,50 @@ async function cancelling<T>(call: Cancellable, signal: AbortSignal | undefined,
   }
 }
 
+interface ReplyStream extends Cancellable, NodeJS.EventEmitter {
+  read(): unknown;
+}
+
+/** Replies as they come, those that came together joined; the call is cancelled when its reader leaves. */
 async function* replies(
-  call: Cancellable & AsyncIterable<unknown> & NodeJS.EventEmitter,
+  call: ReplyStream,
   signal: AbortSignal | undefined,
+  join: NonNullable<CallOptions["join"]> = () => undefined,
 ): AsyncGenerator<unknown> {
+  let wake = (): void => undefined;
+  let over = false;
+  let failure: unknown;
   const cancel = (): void => call.cancel();
-  // The loop below reports the error; this keeps one that comes after the loop from being uncaught.
-  call.on("error", () => undefined);
+  const end = (error?: unknown): void => {
+    failure ??= error;
+    over = true;
+    wake();
+  };
+  call.on("readable", () => wake());
+  call.on("end", () => end());
+  call.on("close", () => end());
+  call.on("error", end);
   signal?.addEventListener("abort", cancel, { once: true });
   try {
-    for await (const reply of call) {
+    for (;;) {
       throwIfAborted(signal);
-      yield reply;
+      let waiting: unknown = call.read();
+      if (waiting === null) {
+        if (failure !== undefined) throw failure;
+        if (over) return;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        // What came in the same packets is read by then.
+        await new Promise((resolve) => setImmediate(resolve));
+        continue;
+      }
+      for (let next = call.read(); next !== null; next = call.read()) {
+        const joined = join(waiting, next);
+        if (joined === undefined) yield waiting;
+        waiting = joined ?? next;
+      }
+      yield waiting;
     }
   } catch (error) {
     throw callError(error, signal);

@@ -155,16 +155,26 @@ interface ReplyWriter {
 }
 
 async function pump(iterator: AsyncIterator<unknown>, writer: ReplyWriter, signal: AbortSignal): Promise<void> {
+  // One listener for the whole call: streams are long, and their replies small.
+  let leave = (_: KvaultError): void => undefined;
+  const onAbort = (): void => leave(abortError(signal));
+  const nextReply = (): Promise<IteratorResult<unknown>> =>
+    new Promise((resolve, reject) => {
+      leave = reject;
+      iterator.next().then(resolve, reject);
+    });
+  signal.addEventListener("abort", onAbort);
   let done = false;
   try {
     while (true) {
       if (signal.aborted) throw abortError(signal);
-      const next = await orAborted(iterator.next(), signal);
+      const next = await nextReply();
       if (next.done === true) break;
       await writer.write(next.value);
     }
     done = true;
   } finally {
+    signal.removeEventListener("abort", onAbort);
     // A busy generator returns when it next yields; nobody waits for that.
     if (!done) Promise.resolve(iterator.return?.()).catch(() => undefined);
   }

@@ -120,7 +120,7 @@ export class DecodePool {
       try {
         option = await this.#choose(route, failed, request);
         end = option.view.begin(affinity, Date.now());
-        for await (const response of option.link.client.execute(sent.rest(request), onward(call))) {
+        for await (const response of option.link.client.execute(sent.rest(request), { ...onward(call), join: joinDeltas })) {
           const { event } = response;
           if (event.case === "delta") {
             lastProgressMs = Date.now();
@@ -302,6 +302,14 @@ export class DecodePool {
     }
     return view;
   }
+}
+
+/** Pieces of text that wait for their reader become one: under load there are fewer messages, not later ones. */
+function joinDeltas(waiting: ExecuteResponse, next: ExecuteResponse): ExecuteResponse | undefined {
+  if (waiting.event.case !== "delta" || next.event.case !== "delta") return undefined;
+  waiting.event.value.text += next.event.value.text;
+  waiting.event.value.tokenIds.push(...next.event.value.tokenIds);
+  return waiting;
 }
 
 /** The worker's trouble, not the query's. */
