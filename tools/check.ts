@@ -60,12 +60,6 @@ const STEPS: readonly Step[] = [
   { name: "the checks catch what they should", command: [...tsx, "tools/check-checkers.ts"], slow: true },
   vitest("process tests", ["process"], { slow: true }),
   vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
-  {
-    name: "chaos, 90 s",
-    command: ["tsx", "tests/chaos/main.ts", "--seconds", "90", "--seed", "4", "--out", join(scratch, "chaos")],
-    slow: true,
-    needs: ["types", "test servers"],
-  },
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
 ];
 
