@@ -6,7 +6,7 @@
 import { isKvaultError, type KvaultError } from "@kvault/core";
 
 /** Each of these is a broken promise. */
-export const BROKEN = ["wrongAnswers", "lostContexts", "halfVisible", "stuckJobs", "untypedErrors"] as const;
+const BROKEN = ["wrongAnswers", "lostContexts", "halfVisible", "stuckJobs", "untypedErrors"] as const;
 export type Broken = (typeof BROKEN)[number];
 
 const MAX_EXAMPLES = 20;
