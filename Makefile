@@ -49,6 +49,16 @@ test: $(installed) ## Every check and every test (what CI runs)
 test-servers: ## Set up the real Redis and S3 servers that tests start (make test does it too)
 	@tools/setup-test-servers
 
+# The rivals are installed here and nowhere else, without their install scripts.
+bench/node_modules/.installed: bench/package-lock.json
+	npm ci --prefix bench --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: bench
+bench: build bench/node_modules/.installed ## Measure KVault beside llama.cpp (ONLY=name,name for some; ARGS=--json)
+	@$(kvault) model pull $(models)
+	@$(bin)/tsx --conditions=kvault-source bench/src/main.ts --only "$(ONLY)" $(ARGS)
+
 .PHONY: check
 check: $(installed) ## The checks that need no model: run before every commit
 	@$(bin)/tsx tools/check.ts quick
@@ -69,4 +79,4 @@ models: build ## Download and verify the models the tests use
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed here (not ~/.cache/kvault)
-	rm -rf node_modules coverage {libs,services}/*/dist cli/dist tools/dist tests/dist examples/dist
+	rm -rf node_modules bench/node_modules bench/.kvault coverage {libs,services}/*/dist cli/dist tools/dist tests/dist examples/dist

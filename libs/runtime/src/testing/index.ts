@@ -3,6 +3,7 @@
  *
  * @module
  */
+export { buildRequest } from "./build-request.ts";
 export { spawnToyEngine } from "./spawn-toy-engine.ts";
 export { toyAnswerPrefix } from "./toy-oracle.ts";
 export { toyBuild, toyLoad, toyQuery } from "./toy-requests.ts";

@@ -1,0 +1,26 @@
+/**
+ * Every benchmark: adding one is a file and a line here.
+ *
+ * @module
+ */
+import type { Entry } from "../harness/entry.ts";
+import { buildRecord, buildScores } from "./build.ts";
+import { decode } from "./decode.ts";
+import { longContext } from "./long-context.ts";
+import { churn, residency, storedBytes } from "./memory.ts";
+import { prefill } from "./prefill.ts";
+import { stepKeep } from "./step-keep.ts";
+import { ttft } from "./ttft.ts";
+
+export const ENTRIES: readonly Entry[] = [
+  prefill,
+  ttft,
+  decode,
+  stepKeep,
+  buildScores,
+  buildRecord,
+  storedBytes,
+  residency,
+  churn,
+  longContext,
+];
