@@ -71,6 +71,7 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   MODEL_UNSUPPORTED: "no family for its architecture, or a tensor type that cannot be read",
   SPEC_INVALID: "the method's text cannot be read; the details say where",
   METHOD_NOT_FOUND: "no preset or part of that name",
+  PROFILE_NOT_FOUND: "the method needs a measurement of the model that was not made; the message says how to make it",
   STORE_NOT_FOUND: "no such key in the store",
   STORE_EXISTS: "the key is taken",
   STORE_FULL: "no room left where the store is",

@@ -4,6 +4,7 @@
  * @module
  */
 import { type CompressionReport, type Context, Context_State, fromRpcStatus, Progress_Phase } from "@kvault/rpc";
+import type { Terminal } from "./terminal/terminal.ts";
 import { formatBytes, formatCount, formatSeconds } from "./terminal/units.ts";
 
 /** `contexts/{id}` from what was typed: the name or the bare id. */
@@ -110,6 +111,14 @@ export function describeContext(context: Context): string {
     }
   }
   return lines.map(([label, value]) => `${label.padEnd(9)} ${value}`).join("\n");
+}
+
+/** Says which method a request that named none got, and how to get ours where the model is not calibrated for it. */
+export function noteDefault(terminal: Terminal, { spec, model }: Pick<Context, "spec" | "model">): void {
+  terminal.note(`method     ${spec}`);
+  if (spec.startsWith("surrogate")) return;
+  const name = model.replace(/^models\//, "");
+  terminal.note(`           ${name} is not calibrated for the faster default: kvault calibrate --model ${name} --method kvault`);
 }
 
 function isoTime(time: { readonly seconds: bigint }): string {

@@ -8,7 +8,6 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { DEFAULT_ADDRESS, defaultCacheDir, defaultThreads, type Environment } from "./settings.ts";
 
 const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
-const DEFAULT_METHOD = "kvzip";
 
 export const addressOption = (what = "gateway to talk to (or unix:/path)"): Option =>
   new Option("--address <host:port>", what).env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);
@@ -17,7 +16,7 @@ export const modelOption = (): Option =>
   new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL);
 
 export const methodOption = (): Option =>
-  new Option("--method <spec>", "preset or spec, see `kvault methods`").default(DEFAULT_METHOD);
+  new Option("--method <spec>", "preset or spec, see `kvault methods` (default: kvault for calibrated models, kvzip for others)");
 
 export const keepOption = (): Option =>
   new Option("--keep <ratio>", "fraction of the KV pairs that is KEPT, above 0 and at most 1").argParser(keepRatio);

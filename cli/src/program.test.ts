@@ -181,7 +181,7 @@ describe("the kvault command", () => {
     expect(stdout).toContain("300 of 1,000 KV pairs");
     expect(requests.at(-1)).toMatchObject({
       content: { content: { case: "text", value: "The boat is green." } },
-      compression: { spec: "kvzip", keepRatio: 0.3 },
+      compression: { spec: "", keepRatio: 0.3 },
       labels: { a: "b" },
       ttl: { seconds: 120n },
     });

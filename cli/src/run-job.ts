@@ -4,8 +4,10 @@
  *
  * @module
  */
+
 import { type AskedQuestion, askQuestion } from "./ask-question.ts";
 import { followContext, submitContext } from "./build-context.ts";
+import { noteDefault } from "./context-view.ts";
 import type { GatewayClient } from "./gateway-client.ts";
 import { type QuestionReport, questionReport, type RunReport, runReport } from "./run-report.ts";
 import { createLiveLines } from "./terminal/live-lines.ts";
@@ -15,8 +17,8 @@ import { formatBytes, formatCount, formatSeconds } from "./terminal/units.ts";
 export interface Job {
   readonly model: string;
   readonly text: string;
-  /** Preset or spec. */
-  readonly method: string;
+  /** Preset or spec; absent: the gateway's default for the model. */
+  readonly method?: string;
   /** Absent: as the method says. */
   readonly keepRatio?: number;
   readonly questions: readonly string[];
@@ -39,12 +41,13 @@ export async function runJob(gateway: GatewayClient, job: Job, terminal: Termina
     {
       model,
       content: { content: { case: "text", value: text } },
-      compression: { spec: method, ...(keepRatio === undefined ? {} : { keepRatio }) },
+      compression: { spec: method ?? "", ...(keepRatio === undefined ? {} : { keepRatio }) },
     },
     signal,
   );
   const context = await followContext(gateway, name, { progress: terminal.progress, signal });
   const { report } = context;
+  if (method === undefined) noteDefault(terminal, context);
   if (report !== undefined) {
     const factor = Number(report.rawBytesF16) / Math.max(1, Number(report.storedBytes));
     terminal.note(

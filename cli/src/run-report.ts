@@ -21,6 +21,8 @@ export interface QuestionReport {
 
 export interface RunReport {
   readonly model: string;
+  /** The method in full. */
+  readonly spec: string;
   /** Template prefix not included. */
   readonly contextTokens: number;
   readonly keepRatio: number;
@@ -60,6 +62,7 @@ export function runReport(context: Context, reprefillTtftMs: number, questions: 
   const { seconds } = report;
   return {
     model: context.model,
+    spec: context.spec,
     contextTokens: report.contextTokens,
     keepRatio: report.keepRatio,
     keptPairs: Number(report.keptPairs),

@@ -26,7 +26,7 @@ import { define, type Host, runs } from "./command.ts";
 interface AskOptions extends EngineFlags {
   readonly file: string;
   readonly model: string;
-  readonly method: string;
+  readonly method?: string;
   readonly keep?: number;
   readonly question: readonly string[];
   readonly maxTokens: number;
@@ -39,7 +39,7 @@ export function addAsk(program: Command, host: Host): void {
     description: `Starts everything in this process, builds the context, asks all questions at the same time, measures what
 reading the text again would have cost, and leaves nothing behind. For many questions over time: kvault up.`,
     examples: [
-      ['kvault ask --file notes.txt --question "Who was there?"', "KVzip, 30% of the pairs kept"],
+      ['kvault ask --file notes.txt --question "Who was there?"', "30% of the pairs kept, by the default method"],
       ['kvault ask -f notes.txt --keep 0.5 --question "Who?" --question "When?" --json', "ends with one JSON object"],
     ],
   })
@@ -53,11 +53,18 @@ reading the text again would have cost, and leaves nothing behind. For many ques
   runs<AskOptions>(ask, host, async ({ terminal, signal, env }, options) => {
     const { file, model, method, keep, question, maxTokens } = options;
     const engine = engineSettings(options, env);
-    resolveSpec(method, keep);
+    if (method !== undefined) resolveSpec(method, keep);
     if (question.some((text) => text.trim() === "")) throw invalidArgument("question", "Cannot ask an empty question: write one");
     const text = readTextFile(file);
     await fetchModel(model, { ...engine, progress: terminal.progress, signal });
-    const job = { model, text, method, ...(keep === undefined ? {} : { keepRatio: keep }), questions: question, maxTokens };
+    const job = {
+      model,
+      text,
+      ...(method === undefined ? {} : { method }),
+      ...(keep === undefined ? {} : { keepRatio: keep }),
+      questions: question,
+      maxTokens,
+    };
     const report = await withTemporaryStack(engine, (gateway) => runJob(gateway, job, terminal, signal), signal);
     terminal.result(report, () =>
       report.questions

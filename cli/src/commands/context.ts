@@ -7,7 +7,7 @@ import { resolveSpec } from "@kvault/compression";
 import { type Context, Context_State, durationFromMs } from "@kvault/rpc";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { followContext, submitContext } from "../build-context.ts";
-import { contextId, contextJson, contextName, describeContext, stateName } from "../context-view.ts";
+import { contextId, contextJson, contextName, describeContext, noteDefault, stateName } from "../context-view.ts";
 import { withGateway } from "../gateway-client.ts";
 import {
   type ConnectionFlags,
@@ -30,7 +30,7 @@ const PAGE_SIZE = 200;
 interface CreateOptions extends ConnectionFlags {
   readonly file: string;
   readonly model: string;
-  readonly method: string;
+  readonly method?: string;
   readonly keep?: number;
   readonly ttl?: number;
   readonly name?: string;
@@ -70,7 +70,7 @@ export function addContext(program: Command, host: Host): void {
     description: `Reads a text with the model, keeps the fraction of its KV pairs that matters and stores them.
 The same request twice is one context: its name follows from everything that could change an answer.`,
     examples: [
-      ["kvault context create --file contract.txt", "keep 30% of the pairs, chosen by KVzip; prints the context's name"],
+      ["kvault context create --file contract.txt", "keep 30% of the pairs by the default method; prints the context's name"],
       ["kvault context create --file - --keep 0.5 --ttl 12h < notes.md", "from stdin; gone after twelve hours"],
       ['kvault context create --file a.txt --method "l2norm|uniform|top-k(keep=0.5)|int8"', "every part chosen by hand"],
     ],
@@ -143,14 +143,14 @@ The same request twice is one context: its name follows from everything that cou
 async function createContext({ terminal, signal }: Call, options: CreateOptions): Promise<void> {
   const { file, model, method, keep, ttl, name, label, pin, refreshOnUse, requestId, wait, validateOnly } = options;
   const text = readTextFile(file);
-  resolveSpec(method, keep);
+  if (method !== undefined) resolveSpec(method, keep);
   await withGateway(options, async (gateway) => {
     const created = await submitContext(
       gateway,
       {
         model,
         content: { content: { case: "text", value: text } },
-        compression: { spec: method, ...(keep === undefined ? {} : { keepRatio: keep }) },
+        compression: { spec: method ?? "", ...(keep === undefined ? {} : { keepRatio: keep }) },
         displayName: name ?? "",
         labels: { ...label },
         validateOnly: validateOnly ?? false,
@@ -167,6 +167,7 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
     }
     terminal.note(`building ${created}`);
     const active = await followContext(gateway, created, { progress: terminal.progress, signal });
+    if (method === undefined) noteDefault(terminal, active);
     terminal.result(contextJson(active), () => describeContext(active));
   });
 }

@@ -26,7 +26,7 @@ const MAX_TOKENS = 16;
 interface DemoOptions extends EngineFlags {
   readonly address?: string;
   readonly model: string;
-  readonly method: string;
+  readonly method?: string;
   readonly keep?: number;
 }
 
@@ -53,16 +53,17 @@ The first run downloads the model (491 MB).`,
   runs<DemoOptions>(demo, host, async ({ terminal, signal, env }, options) => {
     const { model, method, keep = KEEP_RATIO, address } = options;
     const engine = engineSettings(options, env);
-    resolveSpec(method, keep);
+    if (method !== undefined) resolveSpec(method, keep);
     const needles = makeNeedles(SEED);
     const text = plantNeedles(readFileSync(TEXT, "utf8"), needles);
     const questions = needles.map((needle) => needle.question);
     const expected = needles.map((needle) => needle.expected);
     terminal.note(`model      ${model}`);
     terminal.note(`text       Newton's Opticks, ${formatCount(text.length)} characters, ${needles.length} planted numbers`);
-    terminal.note(`method     ${method}, keeping ${keep} of the KV pairs`);
+    terminal.note(`method     ${method ?? "the model's default"}, keeping ${keep} of the KV pairs`);
     await fetchModel(model, { ...engine, progress: terminal.progress, signal });
-    const job = { model, text, method, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
+    const chosen = method === undefined ? {} : { method };
+    const job = { model, text, ...chosen, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
     const work = (gateway: GatewayClient): Promise<RunReport> => runJob(gateway, job, terminal, signal);
     const report = address === undefined ? await withTemporaryStack(engine, work, signal) : await withGateway(address, work);
     terminal.result(report, () => describeRun(report));

@@ -18,7 +18,7 @@ test("describeMethods() lists every part with its parameters and every preset in
   expect(presets.find(({ name }) => name === "streaming-llm")?.spec).toBe("streaming-llm(sinks=4)|uniform|top-k(keep=0.5)|f16");
   expect(presets.find(({ name }) => name === "kvault")).toMatchObject({
     ...{ scorer: "surrogate", allocator: "global", selector: "top-k", refit: "refit", codec: "pre-rope" },
-    ...{ queryAgnostic: true, ragged: true, needs: ["surrogate"], profiles: [] },
+    ...{ queryAgnostic: true, ragged: true, needs: ["surrogate"], profiles: ["surrogate"] },
   });
   expect(presets.find(({ name }) => name === "compresskv")).toMatchObject({
     ...{ ragged: false, needs: ["window-attention"], profiles: ["retrieval-heads", "layer-errors"] },

@@ -120,7 +120,7 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     evicts,
     needs: isScored ? scorer.needs : new Set(),
     ...(isScored && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
-    profiles: new Set(isScored ? [scorer.profile, allocator.profile].filter((name) => name !== undefined) : []),
+    profiles: isScored ? profilesOf(scorer, allocator) : new Set(),
     queryAgnostic: scorer.queryAgnostic,
     ragged: evicts && !allocator.levelsHeads && !selector.sharesLayer,
     scorer,
@@ -129,4 +129,10 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     ...(evicts && refit !== undefined ? { refit } : {}),
     codec,
   };
+}
+
+/** What the parts say, and the map behind a predicted score. */
+function profilesOf(scorer: Scorer, allocator: Allocator): ReadonlySet<ProfileName> {
+  const predicted = scorer.needs.has("surrogate") ? ("surrogate" as const) : undefined;
+  return new Set([predicted, scorer.profile, allocator.profile].filter((name) => name !== undefined));
 }

@@ -37,8 +37,22 @@ export type ScorerNeed =
  * - `retrieval-heads` `[layer, queryHead]`: attention on a needle while it is being repeated
  * - `layer-errors` `[layer]`: relative output error of a tiny cache, sums to 1
  * - `kvzip-heads`, `baklava-heads`, `duo-heads` `[layer, kvHead]`: importance of a head by that method, in [0, 1]
+ * - `layer-map` `[layer]`: the layer whose keys and values a layer reads; itself where it has its own
+ * - `surrogate` `[layer, hidden + 1, kvHead]`: linear map from a hidden state to log scores, the last row its constants
+ *
+ * Layers are those that see the whole context, numbered from 0, but for `surrogate`, which has all.
  */
-export type ProfileName = "retrieval-heads" | "layer-errors" | "kvzip-heads" | "baklava-heads" | "duo-heads";
+export const PROFILE_NAMES = [
+  "surrogate",
+  "kvzip-heads",
+  "retrieval-heads",
+  "layer-errors",
+  "baklava-heads",
+  "duo-heads",
+  "layer-map",
+] as const;
+
+export type ProfileName = (typeof PROFILE_NAMES)[number];
 
 /** The measurements a plan asked for; others may be absent. */
 export type ModelProfile = { readonly [Name in ProfileName]?: Float32Array };

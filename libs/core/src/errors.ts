@@ -39,6 +39,7 @@ export const ERROR_CODES = [
   // compression
   "SPEC_INVALID",
   "METHOD_NOT_FOUND",
+  "PROFILE_NOT_FOUND",
   // stores
   "STORE_NOT_FOUND",
   "STORE_EXISTS",

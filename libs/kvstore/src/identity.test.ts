@@ -35,6 +35,11 @@ describe("contextDigest()", () => {
     expect(contextDigest(reversed)).toBe(contextDigest(IDENTITY));
   });
 
+  test("changes with the profiles, and stays what it was where there are none", () => {
+    expect(contextDigest({ ...IDENTITY, profiles: undefined })).toBe(contextDigest(IDENTITY));
+    expect(contextDigest({ ...IDENTITY, profiles: `surrogate=${"a".repeat(64)}` })).not.toBe(contextDigest(IDENTITY));
+  });
+
   test("tells apart the same values in other fields", () => {
     const swapped = { ...IDENTITY, rope: IDENTITY.spec, spec: IDENTITY.rope };
     expect(contextDigest(swapped)).not.toBe(contextDigest(IDENTITY));

@@ -25,6 +25,8 @@ export interface ContextIdentity {
   readonly contentSha256: string;
   /** Full compression spec: every default and the keep ratio filled in, codec included. */
   readonly spec: string;
+  /** Measurements of the model that the spec rests on, `name=digest` by name, comma-separated; absent where there are none. */
+  readonly profiles?: string | undefined;
   /** {@link RECORD_FORMAT_VERSION} of the writer. */
   readonly formatVersion: number;
   /** Keeps tenants' contexts apart: the salt's public tag, see {@link saltedContent}; empty without a salt. */
@@ -53,6 +55,8 @@ export function contextDigest(identity: ContextIdentity): string {
     ["spec", identity.spec],
     ["formatVersion", String(identity.formatVersion)],
     ["tenantSalt", identity.tenantSalt],
+    // A field of its own only where there is one: records made before there were profiles keep their digest.
+    ...(identity.profiles === undefined ? [] : [["profiles", identity.profiles] as const]),
   ]);
 }
 

@@ -59,6 +59,11 @@ const manifestSchema = z.strictObject({
     rope: name,
     contentSha256: sha256,
     spec,
+    profiles: z
+      .string()
+      .regex(/^[a-z-]+=[0-9a-f]{64}(,[a-z-]+=[0-9a-f]{64})*$/, "not a list of profiles")
+      .max(LIMITS.specChars)
+      .optional(),
     formatVersion: z.int().min(1),
     tenantSalt: name,
   }),

@@ -138,7 +138,7 @@ function checkIdentity(manifest: ContextManifest, expected: Partial<ContextIdent
     const found = identity[field];
     if (want === undefined || want === found) continue;
     // A salt is a tenant's secret: name the field, not its value.
-    const shown = field === "tenantSalt" ? {} : { expected: want, found };
+    const shown = field === "tenantSalt" ? {} : { expected: want, found: found ?? "" };
     const what = field === "tenantSalt" ? "differs" : `is "${found}", expected "${want}"`;
     throw new KvaultError("INCOMPATIBLE_MODEL", `Cannot use context "${contextId}": ${field} ${what}`, {
       details: { contextId, field, ...shown },

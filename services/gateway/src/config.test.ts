@@ -21,7 +21,6 @@ describe("readConfig()", () => {
       registryUrl: "memory:",
       prefillWorkers: ["prefill-0:7718"],
       decodeWorkers: ["unix:/run/decode.sock", "decode-1:7719", "[::1]:7720"],
-      defaultSpec: "kvzip",
       deleteRetentionMs: 86_400_000,
       logLevel: "info",
       drainMs: 10_000,

@@ -48,8 +48,8 @@ const schema = z.object({
   KVAULT_PREFILL_WORKERS: addresses,
   /** Decode workers, comma-separated, beside those that register. */
   KVAULT_DECODE_WORKERS: addresses,
-  /** Preset or spec of requests that name none. */
-  KVAULT_DEFAULT_SPEC: z.string().min(1).default("kvzip"),
+  /** Preset or spec of requests that name none; not set: `kvault` for models that are calibrated for it, `kvzip` for others. */
+  KVAULT_DEFAULT_SPEC: z.string().min(1).optional(),
   /** Time for calls and builds to finish at a stop, milliseconds. */
   KVAULT_DRAIN_MS: wholeNumber(0).default(10_000),
   /** How long a deleted context can be undeleted, milliseconds; 0: deleted contexts are gone at once. */
@@ -75,7 +75,7 @@ export interface GatewayConfig extends ServiceSettings {
   readonly catalogueUrl: string;
   readonly prefillWorkers: readonly string[];
   readonly decodeWorkers: readonly string[];
-  readonly defaultSpec: string;
+  readonly defaultSpec?: string;
   readonly drainMs: number;
   readonly deleteRetentionMs: number;
   readonly sweepIntervalMs: number;
@@ -109,7 +109,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
     catalogueUrl: data.KVAULT_CATALOGUE_URL,
     prefillWorkers: data.KVAULT_PREFILL_WORKERS,
     decodeWorkers: data.KVAULT_DECODE_WORKERS,
-    defaultSpec: data.KVAULT_DEFAULT_SPEC,
+    ...(data.KVAULT_DEFAULT_SPEC === undefined ? {} : { defaultSpec: data.KVAULT_DEFAULT_SPEC }),
     drainMs: data.KVAULT_DRAIN_MS,
     deleteRetentionMs: data.KVAULT_DELETE_RETENTION_MS,
     sweepIntervalMs: data.KVAULT_SWEEP_INTERVAL_MS,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ProfileStore } from "@kvault/compression";
 import type { BlobStore } from "@kvault/kvstore";
 import type { ModelHub } from "@kvault/model";
 import type { Admission } from "./admission/admission.ts";
@@ -37,5 +38,8 @@ export interface GatewayDeps {
   readonly admission: Admission;
   readonly store: BlobStore;
   readonly models: Pick<ModelHub, "list" | "describe" | "isPresent">;
-  readonly defaultSpec: string;
+  /** Measurements of models that some methods rest on. */
+  readonly profiles: ProfileStore;
+  /** Preset or spec of requests that name none. */
+  readonly defaultSpec?: string;
 }

@@ -4,7 +4,9 @@
  *
  * @module
  */
+
 import { openLeases, openRegistry, type QueuedBuild } from "@kvault/cluster";
+import { openProfiles } from "@kvault/compression";
 import { type BlobStore, collectGarbage, openKeyRing, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import { openQueue, type QueueOptions } from "@kvault/queue";
@@ -63,7 +65,7 @@ export interface GatewayOptions {
   /** Where readiness of registered decode workers is looked up too; nowhere when absent. */
   readonly kubernetes?: KubernetesAccess & { readonly decodeService: string };
   readonly log: RpcLogger;
-  /** Preset or spec of requests that name none; `kvzip`. */
+  /** Preset or spec of requests that name none; when absent `kvault` for models that are calibrated for it, `kvzip` for others. */
   readonly defaultSpec?: string;
   /** Most bytes of texts waiting or being built; 512 MiB. */
   readonly maxQueuedBytes?: number;
@@ -94,7 +96,6 @@ export interface RunningGateway {
   close(options?: CloseOptions): Promise<void>;
 }
 
-const DEFAULT_SPEC = "kvzip";
 const DEFAULT_MAX_QUEUED_BYTES = 512 * 2 ** 20;
 const DEFAULT_MAX_STREAMS = 1_024;
 const DEFAULT_SWEEP_INTERVAL_MS = 60_000;
@@ -148,7 +149,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const refresh = new RefreshOnUse({ catalogue, store }, log);
   const retentionMs = options.deleteRetentionMs ?? DEFAULT_DELETE_RETENTION_MS;
   const admission = new Admission(options.maxStreams ?? DEFAULT_MAX_STREAMS);
-  const defaultSpec = options.defaultSpec ?? DEFAULT_SPEC;
+  const profiles = openProfiles(typeof options.models === "string" ? options.models : undefined);
+  const { defaultSpec } = options;
   const { kubernetes } = options;
   const endpoints =
     kubernetes === undefined
@@ -224,7 +226,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     const quota = new StorageQuota(quotasOf);
     const shared = {
       ...{ catalogue, queue, builder, remover, refresh, retentionMs, prefill, decode },
-      ...{ admission, quota, store, models, defaultSpec, saltOf },
+      ...{ admission, quota, store, models, profiles, saltOf },
+      ...(defaultSpec === undefined ? {} : { defaultSpec }),
     };
     const services = gatewayServices(shared);
     const unlimited = fieldsWithoutLimit(services, FIELD_LIMITS);

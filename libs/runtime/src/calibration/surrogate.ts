@@ -9,7 +9,8 @@
  * @module
  */
 import type { RepeatPass } from "@kvault/compression";
-import { type ContextPrompt, globalLayers } from "@kvault/model";
+import { KvaultError } from "@kvault/core";
+import { type ContextPrompt, globalLayers, type ModelConfig } from "@kvault/model";
 import type { RunOptions, SurrogateWeights, TrainableRunner } from "../model-runner.ts";
 import { emptySums, solveRidge } from "./ridge.ts";
 
@@ -46,6 +47,34 @@ export async function trainSurrogate(
     const { weight, bias } = solveRidge(sums[layer], lambda);
     weight_LMK.set(weight, layer * hiddenSize * numKvHeads);
     bias_LK.set(bias, layer * numKvHeads);
+  }
+  return { weight_LMK, bias_LK };
+}
+
+/** Profile `surrogate` `[L, M + 1, K]`, its last row the constants. */
+export function surrogateProfile({ weight_LMK, bias_LK }: SurrogateWeights, config: ModelConfig): Float32Array {
+  const { numLayers: L, hiddenSize: M, numKvHeads: K } = config;
+  const values = new Float32Array(L * (M + 1) * K);
+  for (let l = 0; l < L; l++) {
+    values.set(weight_LMK.subarray(l * M * K, (l + 1) * M * K), l * (M + 1) * K);
+    values.set(bias_LK.subarray(l * K, (l + 1) * K), (l * (M + 1) + M) * K);
+  }
+  return values;
+}
+
+/** The inverse of {@link surrogateProfile}. MODEL_CORRUPT for a profile of another size than the model's. */
+export function surrogateWeights(values: Float32Array | undefined, config: ModelConfig): SurrogateWeights {
+  const { numLayers: L, hiddenSize: M, numKvHeads: K } = config;
+  if (values?.length !== L * (M + 1) * K) {
+    const found = values === undefined ? "none" : `${values.length} numbers`;
+    throw new KvaultError("MODEL_CORRUPT", `Cannot use profile "surrogate": found ${found}, expected [${L}, ${M + 1}, ${K}]`);
+  }
+  const weight_LMK = new Float32Array(L * M * K);
+  const bias_LK = new Float32Array(L * K);
+  for (let l = 0; l < L; l++) {
+    const at = l * (M + 1) * K;
+    weight_LMK.set(values.subarray(at, at + M * K), l * M * K);
+    bias_LK.set(values.subarray(at + M * K, at + (M + 1) * K), l * K);
   }
   return { weight_LMK, bias_LK };
 }

@@ -16,7 +16,9 @@ import {
   type CompressionPlan,
   type EncodableLayer,
   encodeLayer,
+  findProfiles,
   keepRows,
+  type ProfileStore,
   refitRows,
   resolveSpec,
   type Selection,
@@ -62,6 +64,7 @@ export interface BuildDeps {
   readonly keys: Pick<KeyRing, "sealer">;
   readonly models: ModelCache;
   readonly loop: RunLoop;
+  readonly profiles: ProfileStore;
   /** Contexts of so many tokens and more keep checkpoints of their prefill; never when absent. */
   readonly checkpointTokens?: number;
 }
@@ -78,13 +81,13 @@ export interface BuildCall {
 /**
  * Builds and publishes a context, or finds the record that an earlier build of the same
  * request left. INVALID_ARGUMENT for an empty context, TOKEN_LIMIT for one too long,
- * INCOMPATIBLE_MODEL when the request was made for another model, tokenizer or spec.
+ * INCOMPATIBLE_MODEL when the request was made for another model, tokenizer, spec or profiles,
+ * PROFILE_NOT_FOUND when the method rests on a measurement that is not here.
  */
 export async function buildContext(deps: BuildDeps, request: BuildRequest, call: BuildCall): Promise<BuildResult> {
   const existing = await findCommitted(deps.store, request, call.signal);
   if (existing !== undefined) return { manifest: existing, created: false };
   const plan = resolveSpec(request.spec);
-  const inputs = inputsOf(plan);
   const clock: BuildClock = new PhaseClock("load");
   call.onProgress({ phase: "loading", done: 0, total: 0 });
   const lease = await deps.models.acquire(request.model, {
@@ -95,7 +98,10 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
   let prefilled: PrefilledContext | undefined;
   try {
     const { runner } = lease;
-    const identity = checkIdentity(request, plan, runner);
+    const { weightsSha256 } = runner.identity;
+    const found = findProfiles(deps.profiles, { name: request.model, weightsSha256 }, plan.profiles);
+    const inputs = inputsOf(plan, found.profile);
+    const identity = checkIdentity(request, plan, found.digests, runner);
     const prompt = readContext(runner, request.content);
     const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
     clock.enter("prefill");
@@ -145,7 +151,7 @@ async function findCommitted(store: BlobStore, request: BuildRequest, signal: Ab
   }
 }
 
-function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: ModelRunner): ContextIdentity {
+function checkIdentity(request: BuildRequest, plan: CompressionPlan, profiles: string, runner: ModelRunner): ContextIdentity {
   const salted = saltedContent(contentSha256(request.content), request.tenantSalt);
   if (salted.contentSha256 !== request.contentSha256) {
     const found = salted.contentSha256;
@@ -159,6 +165,7 @@ function checkIdentity(request: BuildRequest, plan: CompressionPlan, runner: Mod
     rope,
     ...salted,
     spec: plan.spec,
+    ...(profiles === "" ? {} : { profiles }),
     formatVersion: RECORD_FORMAT_VERSION,
   };
   const digest = contextDigest(identity);

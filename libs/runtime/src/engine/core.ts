@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { openProfiles, type ProfileStore } from "@kvault/compression";
 import { orAborted, throwIfAborted } from "@kvault/core";
 import { type BlobStore, KeyRing } from "@kvault/kvstore";
 import { RunLoop } from "../batching/run-loop.ts";
@@ -26,6 +27,8 @@ export interface EngineCoreOptions {
   readonly keys?: KeyRing;
   readonly openModel: OpenModel;
   readonly makeResident: MakeResident;
+  /** Measurements of models; those that came with the package when absent. */
+  readonly profiles?: ProfileStore;
   readonly residentBytes: number;
   readonly maxModels?: number;
   readonly checkpointTokens?: number;
@@ -36,6 +39,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
   const { store, openModel, makeResident, residentBytes, lostContextIds } = options;
   const keys = options.keys ?? new KeyRing(store, undefined);
   const kept = options.checkpointTokens === undefined ? {} : { checkpointTokens: options.checkpointTokens };
+  const profiles = options.profiles ?? openProfiles();
   const nowMs = (): number => performance.now();
   const models = new ModelCache(openModel, options.maxModels ?? DEFAULT_MAX_MODELS);
   const loop = new RunLoop(nowMs);
@@ -76,7 +80,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       };
       return inTurn(signal, () => {
         const queuedSeconds = (nowMs() - receivedMs) / 1_000;
-        return buildContext({ store, keys, models, loop, ...kept }, request, {
+        return buildContext({ store, keys, models, loop, profiles, ...kept }, request, {
           signal,
           onProgress: emit,
           beforeCommit,
@@ -119,7 +123,7 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       return { config, identity };
     },
     inspectScores: (request, { signal, emit }) =>
-      inTurn(signal, () => inspectScores({ models, loop }, request, { signal, onProgress: emit })),
+      inTurn(signal, () => inspectScores({ models, loop, profiles }, request, { signal, onProgress: emit })),
   };
 
   return {

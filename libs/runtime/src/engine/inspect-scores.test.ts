@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { profilesIn } from "@kvault/compression";
 import { alignedView, decodeSafetensors } from "@kvault/core";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { RunLoop } from "../batching/run-loop.ts";
@@ -17,7 +18,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
 function inspect(changes: Partial<InspectScoresRequest>) {
-  const deps = { models: new ModelCache(async () => createToyRunner(), 1), loop: new RunLoop() };
+  const deps = { models: new ModelCache(async () => createToyRunner(), 1), loop: new RunLoop(), profiles: profilesIn([]) };
   const request: InspectScoresRequest = {
     model: "toy",
     ids: Int32Array.from({ length: 100 }, (_, i) => i),
@@ -55,6 +56,11 @@ describe("inspectScores()", () => {
     ["a prefix as long as the ids", { prefixTokens: 100 }, { code: "INVALID_ARGUMENT", details: { field: "prefix_tokens" } }],
     ["more ids than the model holds", { ids: new Int32Array(5_000) }, { code: "TOKEN_LIMIT" }],
     ["an unknown method", { method: "nobody" }, { code: "METHOD_NOT_FOUND" }],
+    [
+      "a method whose profile is missing",
+      { method: "surrogate" },
+      { code: "PROFILE_NOT_FOUND", details: { model: "toy", profile: "surrogate" } },
+    ],
     ["a folder that is not there", { outPath: "/nowhere/at/all" }, { code: "INVALID_ARGUMENT", details: { field: "out" } }],
   ])("refuses %s and leaves no file", async (_, changes, error) => {
     await expect(inspect(changes)).rejects.toMatchObject(error);

@@ -6,16 +6,18 @@
  */
 import { randomUUID } from "node:crypto";
 import { rename, rm, writeFile } from "node:fs/promises";
-import { scoreLayers, scorerFromSpec } from "@kvault/compression";
+import { findProfiles, type ProfileStore, type Scorer, scoreLayers, scorerFromSpec } from "@kvault/compression";
 import { bytesOf, encodeSafetensors, invalidArgument, KvaultError, type NamedTensor } from "@kvault/core";
+import type { RunLoop } from "../batching/run-loop.ts";
 import type { ModelRunner } from "../model-runner.ts";
-import type { BuildCall, BuildDeps } from "./builds.ts";
-import { gatherScoreSource, prefillFor } from "./score-source.ts";
+import type { BuildCall } from "./builds.ts";
+import type { ModelCache } from "./models.ts";
+import { type GatherInputs, gatherScoreSource, prefillFor } from "./score-source.ts";
 import type { InspectScoresRequest, InspectScoresResult } from "./types.ts";
 
 /** Writes `scores` F32 [L, K, S] and `last_logits` F32 [V] to `outPath`. */
 export async function inspectScores(
-  { models, loop }: Pick<BuildDeps, "models" | "loop">,
+  { models, loop, profiles }: { readonly models: ModelCache; readonly loop: RunLoop; readonly profiles: ProfileStore },
   request: InspectScoresRequest,
   { signal, onProgress }: Pick<BuildCall, "signal" | "onProgress">,
 ): Promise<InspectScoresResult> {
@@ -30,9 +32,10 @@ export async function inspectScores(
       signal,
       onProgress: (done: number, total: number) => onProgress({ phase, done, total }),
     });
-    const context = await prefillFor(scorer, loop, runner, prompt, watch("prefill"));
+    const inputs = profiledInputs(request.model, scorer, runner, profiles);
+    const context = await prefillFor(inputs, loop, runner, prompt, watch("prefill"));
     try {
-      const { source } = await gatherScoreSource(scorer, loop, runner, context, watch("score"));
+      const { source } = await gatherScoreSource(inputs, loop, runner, context, watch("score"));
       const { numLayers, numKvHeads, seqLen, score_LKS } = scoreLayers({ scorer }, source);
       await writeWhole(
         request.outPath,
@@ -51,6 +54,20 @@ export async function inspectScores(
   } finally {
     lease.release();
   }
+}
+
+/** What `scorer` needs, its measurements of the model included. */
+function profiledInputs(model: string, scorer: Scorer, { identity }: ModelRunner, profiles: ProfileStore): GatherInputs {
+  const names = [scorer.needs.has("surrogate") ? ("surrogate" as const) : undefined, scorer.profile];
+  const needed = names.filter((name) => name !== undefined);
+  const { profile: measured } = findProfiles(profiles, { name: model, weightsSha256: identity.weightsSha256 }, needed);
+  const { needs, repeatPass, windowTokens, momentsFrom } = scorer;
+  return {
+    ...{ needs, measured },
+    ...(repeatPass === undefined ? {} : { repeatPass }),
+    ...(windowTokens === undefined ? {} : { windowTokens }),
+    ...(momentsFrom === undefined ? {} : { momentsFrom }),
+  };
 }
 
 function checkIds({ ids, prefixTokens }: InspectScoresRequest, { config }: ModelRunner): void {

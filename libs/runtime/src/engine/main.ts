@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { openProfiles } from "@kvault/compression";
 import { openKeyRing, openStore } from "@kvault/kvstore";
 import { type ModelHub, openHub } from "@kvault/model";
 import type { ModelRunner } from "../model-runner.ts";
@@ -22,6 +23,7 @@ serveEngine(processChannel(), async (options) => {
     keys: await openKeyRing(store, options.masterKeyFile),
     openModel: (model, openOptions) => openCatalogueModel(hub, model, options, openOptions),
     makeResident: residentContext,
+    profiles: openProfiles(cacheDir),
     residentBytes,
     ...(maxModels === undefined ? {} : { maxModels }),
     ...(checkpointTokens === undefined ? {} : { checkpointTokens }),

@@ -5,19 +5,21 @@
  *
  * @module
  */
-import type { CompressionPlan, Refit, Scorer, ScorerNeed, ScoreSource } from "@kvault/compression";
-import { KvaultError } from "@kvault/core";
+import type { CompressionPlan, ModelProfile, Refit, Scorer, ScoreSource } from "@kvault/compression";
 import { type ContextPrompt, globalLayers, ropeFrequencies } from "@kvault/model";
 import type { RunLoop } from "../batching/run-loop.ts";
+import { surrogateWeights } from "../calibration/surrogate.ts";
 import type { ModelRunner, PrefillCheckpoints, PrefilledContext, RunOptions } from "../model-runner.ts";
 import { joinQueries } from "../query-sampler.ts";
 
 /** The part of a scorer that says what it must be given. */
-type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom" | "profile">;
+type ScorerInputs = Pick<Scorer, "needs" | "repeatPass" | "windowTokens" | "momentsFrom">;
 
 /** What a build gathers: a scorer's arrays, and queries for the refit. */
 export interface GatherInputs extends ScorerInputs {
   readonly refit?: Pick<Refit, "queries" | "numQueries"> | undefined;
+  /** The measurements of the model that it rests on. */
+  readonly measured?: ModelProfile;
 }
 
 /** What was gathered. */
@@ -29,12 +31,8 @@ export interface Gathered {
 
 type Watch = Pick<RunOptions, "signal" | "onProgress">;
 
-const GATHERED: ReadonlySet<ScorerNeed> = new Set(["keys", "values", "repeat-attention", "window-attention", "query-moments"]);
-
-/** What a plan's scorer must be given: nothing where every pair is kept. MODEL_UNSUPPORTED for what needs a calibration. */
-export function inputsOf(plan: CompressionPlan): GatherInputs {
-  const [profile] = plan.profiles;
-  if (profile !== undefined) throw notCalibrated(profile);
+/** What a plan's scorer must be given: nothing where every pair is kept. `measured` holds what {@link CompressionPlan.profiles} names. */
+export function inputsOf(plan: CompressionPlan, measured: ModelProfile = {}): GatherInputs {
   if (!plan.evicts) return { needs: new Set() };
   const { needs, repeatPass, windowTokens, momentsFrom } = plan.scorer;
   return {
@@ -43,6 +41,7 @@ export function inputsOf(plan: CompressionPlan): GatherInputs {
     ...(windowTokens === undefined ? {} : { windowTokens }),
     ...(momentsFrom === undefined ? {} : { momentsFrom }),
     refit: plan.refit,
+    measured,
   };
 }
 
@@ -55,11 +54,13 @@ export async function prefillFor(
   watch: Watch,
   checkpoints?: PrefillCheckpoints,
 ): Promise<PrefilledContext> {
-  for (const need of inputs.needs) if (!GATHERED.has(need)) throw notCalibrated(need);
-  if (inputs.profile !== undefined) throw notCalibrated(inputs.profile);
-  const { momentsFrom } = inputs;
+  const { momentsFrom, needs, measured } = inputs;
   const numQueries = queriesOf(inputs, "own");
-  const observe = { ...(momentsFrom === undefined ? {} : { momentsFrom }), ...(numQueries === undefined ? {} : { numQueries }) };
+  const observe = {
+    ...(momentsFrom === undefined ? {} : { momentsFrom }),
+    ...(numQueries === undefined ? {} : { numQueries }),
+    ...(needs.has("surrogate") ? { surrogate: surrogateWeights(measured?.surrogate, runner.config) } : {}),
+  };
   const kept = checkpoints === undefined ? {} : { checkpoints };
   return loop.longWork((options) => runner.prefill(prompt, { ...options, ...observe, ...kept }), watch);
 }
@@ -72,7 +73,7 @@ export async function gatherScoreSource(
   context: PrefilledContext,
   watch: Watch,
 ): Promise<Gathered> {
-  const { repeatPass, windowTokens, needs } = inputs;
+  const { repeatPass, windowTokens, needs, measured: profile = {} } = inputs;
   const numQueries = queriesOf(inputs, "repeat");
   const sampling = numQueries === undefined ? {} : { numQueries };
   const repeat =
@@ -90,9 +91,10 @@ export async function gatherScoreSource(
     seqLen: context.seqLen,
     prefixTokens: context.prompt.prefixIds.length,
   };
-  const { moments } = context;
+  const { moments, surrogate } = context;
   const source: ScoreSource = {
     ...sizes,
+    profile,
     layer(index) {
       const layer = layers[index];
       const dense = needs.has("keys") || needs.has("values") ? context.layer(layer) : undefined;
@@ -100,10 +102,12 @@ export async function gatherScoreSource(
         layer: index,
         ...sizes,
         numQueryHeads,
+        profile,
         ...(dense && needs.has("keys") ? { key_KSD: dense.key_KSD } : {}),
         ...(dense && needs.has("values") ? { value_KSD: dense.value_KSD } : {}),
         ...(repeat ? { repeatAttention_KS: repeat.attention[layer] } : {}),
         ...(windowAttention ? { windowAttention_HS: windowAttention[layer] } : {}),
+        ...(surrogate ? { surrogate_KS: surrogate[layer] } : {}),
         ...(moments ? { queryMean_HD: moments[layer].mean_HD, queryCovariance_HDD: moments[layer].covariance_HDD } : {}),
         ...(moments ? { ropeFrequencies: ropeFrequencies(runner.config, layer) } : {}),
       };
@@ -117,10 +121,4 @@ export async function gatherScoreSource(
 function queriesOf({ refit }: GatherInputs, pass: "own" | "repeat"): number | undefined {
   if (refit === undefined || (refit.queries !== pass && refit.queries !== "both")) return undefined;
   return refit.queries === "both" ? Math.ceil(refit.numQueries / 2) : refit.numQueries;
-}
-
-function notCalibrated(what: string): KvaultError {
-  return new KvaultError("MODEL_UNSUPPORTED", `Cannot score: the method needs "${what}", for which the model is not calibrated`, {
-    details: { need: what },
-  });
 }

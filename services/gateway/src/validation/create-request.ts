@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { resolveSpec } from "@kvault/compression";
+import { defaultMethod, findProfiles, type ProfileStore, resolveSpec } from "@kvault/compression";
 import { invalidArgument } from "@kvault/core";
 import {
   type ContextContent,
@@ -30,8 +30,9 @@ export const MAX_TTL_MS: number = 10 * 365 * 24 * 3_600_000;
 
 export interface CreateDeps {
   readonly models: Pick<ModelHub, "describe">;
-  /** Preset or spec of requests that name none. */
-  readonly defaultSpec: string;
+  readonly profiles: ProfileStore;
+  /** Preset or spec of requests that name none; when absent it depends on the model. */
+  readonly defaultSpec?: string;
   readonly owner: Owner;
 }
 
@@ -50,7 +51,11 @@ export function readCreateRequest(request: CreateContextRequest, deps: CreateDep
 /** Checks everything but the content, which is `content`, and computes the context's identity. */
 export function planBuild(request: CreateContextRequest, content: ContextContent, deps: CreateDeps): Omit<BuildJob, "buildId"> {
   const model = findModel(deps.models, request.model);
-  const { spec } = resolveSpec(request.compression?.spec || deps.defaultSpec, request.compression?.keepRatio);
+  const { weightsSha256 } = model.identity;
+  const profiled = { name: model.name, weightsSha256 };
+  const method = request.compression?.spec || deps.defaultSpec || defaultMethod(deps.profiles, profiled);
+  const { spec, profiles: needed } = resolveSpec(method, request.compression?.keepRatio);
+  const { digests } = findProfiles(deps.profiles, profiled, needed);
   checkNames(request);
   const ttlMs = readTtlMs(request.ttl);
   if (request.refreshOnUse && ttlMs === 0) {
@@ -58,7 +63,8 @@ export function planBuild(request: CreateContextRequest, content: ContextContent
   }
   const createTimeMs = Date.now();
   const salted = saltedContent(contentSha256(content), deps.owner.salt);
-  const digest = contextDigest({ ...model.identity, ...salted, spec, formatVersion: RECORD_FORMAT_VERSION });
+  const profiles = digests === "" ? {} : { profiles: digests };
+  const digest = contextDigest({ ...model.identity, ...salted, spec, ...profiles, formatVersion: RECORD_FORMAT_VERSION });
   return {
     contextId: contextIdOf(digest),
     tenant: deps.owner.tenant,
