@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { addAsk } from "./commands/ask.ts";
+import { addCalibrate } from "./commands/calibrate.ts";
 import { type Host, reflow } from "./commands/command.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
@@ -49,6 +50,7 @@ export function createProgram(host: Host): Command {
     addTokens,
     addModel,
     addMethods,
+    addCalibrate,
     addInspect,
     addGc,
     addStatus,

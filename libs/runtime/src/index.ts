@@ -4,7 +4,14 @@
  * @module
  */
 
+export {
+  type CalibrationOptions,
+  type CalibrationProgress,
+  type CalibrationRequest,
+  calibrate,
+} from "./calibration/calibrate.ts";
 export { type SurrogateTraining, trainSurrogate } from "./calibration/surrogate.ts";
+export { type CalibrationText, readCalibrationTexts } from "./calibration/texts.ts";
 export { type EngineEvent, type EngineLimits, type OpenEngineOptions, openEngine } from "./engine/client.ts";
 export { ANSWER_RESERVE_TOKENS } from "./engine/read-context.ts";
 export * from "./engine/types.ts";

@@ -12,10 +12,10 @@ import type { RepeatPass } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
 import { type ContextPrompt, globalLayers, type ModelConfig } from "@kvault/model";
 import type { RunOptions, SurrogateWeights, TrainableRunner } from "../model-runner.ts";
-import { emptySums, solveRidge } from "./ridge.ts";
+import { emptySums, type NormalSums, solveRidge } from "./ridge.ts";
 
 /** Scores below this count as this: a pair nobody looks at has no finite log. */
-const LOWEST_SCORE = 1e-6;
+export const LOWEST_SCORE = 1e-6;
 
 export interface SurrogateTraining {
   readonly prompts: readonly ContextPrompt[];
@@ -41,9 +41,15 @@ export async function trainSurrogate(
     await runner.addToFit(prompt, targets, sums, quiet);
   }
   onProgress?.(prompts.length, prompts.length);
+  return solveSurrogate(sums, lambda, runner.config);
+}
+
+/** Weights from the summed normal equations of every layer. */
+export function solveSurrogate(sums: readonly NormalSums[], lambda: number, config: ModelConfig): SurrogateWeights {
+  const { numLayers, numKvHeads, hiddenSize } = config;
   const weight_LMK = new Float32Array(numLayers * hiddenSize * numKvHeads);
   const bias_LK = new Float32Array(numLayers * numKvHeads);
-  for (const layer of globalLayers(runner.config)) {
+  for (const layer of globalLayers(config)) {
     const { weight, bias } = solveRidge(sums[layer], lambda);
     weight_LMK.set(weight, layer * hiddenSize * numKvHeads);
     bias_LK.set(bias, layer * numKvHeads);
