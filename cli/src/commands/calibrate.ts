@@ -116,7 +116,9 @@ async function runCalibrate(call: Call, options: CalibrateOptions): Promise<void
 function wantedProfiles({ method, profile = [], model }: CalibrateOptions): ProfileName[] {
   const unknown = profile.find((name) => !isProfileName(name));
   if (unknown !== undefined) {
-    throw invalidArgument("profile", `Cannot make profile "${unknown}": known are ${PROFILE_NAMES.join(", ")}`, { found: unknown });
+    throw invalidArgument("profile", `Cannot make profile "${unknown}": known are ${PROFILE_NAMES.join(", ")}`, {
+      found: unknown,
+    });
   }
   const methods = method ?? (profile.length === 0 ? ["kvault"] : []);
   const ofMethods = methods.flatMap((text) => {

@@ -14,7 +14,7 @@ import { type Profile, type ProfileName, resolveSpec } from "@kvault/compression
 import { createRng, invalidArgument } from "@kvault/core";
 import { type ContextPrompt, globalLayers } from "@kvault/model";
 import type { RunOptions, TrainableRunner } from "../model-runner.ts";
-import { studyHeads, STUDY_QUERIES } from "./head-study.ts";
+import { STUDY_QUERIES, studyHeads } from "./head-study.ts";
 import { KeptResults } from "./kept-results.ts";
 import { ERROR_WINDOW, layerShares, measureLayerErrors } from "./layer-errors.ts";
 import { searchLayerMap } from "./layer-map.ts";
@@ -63,7 +63,11 @@ export interface CalibrationOptions extends Pick<RunOptions, "signal"> {
 }
 
 /** Makes `request.profiles`, in an order in which those that rest on others come later. INVALID_ARGUMENT for a text of too few tokens. */
-export async function calibrate(runner: TrainableRunner, request: CalibrationRequest, options: CalibrationOptions): Promise<void> {
+export async function calibrate(
+  runner: TrainableRunner,
+  request: CalibrationRequest,
+  options: CalibrationOptions,
+): Promise<void> {
   const { signal, onProgress, onProfile } = options;
   const { model, texts, seed } = request;
   const { weightsSha256 } = runner.identity;
@@ -178,9 +182,7 @@ class Calibration {
     return this.kept.get("kvzip-scores", { text: text.sha256 }, async () => {
       const { repeatPass } = resolveSpec("kvzip");
       const context = await this.runner.prefill(prompt, this.options);
-      const repeated = await this.runner
-        .repeatPass(context, repeatPass!, this.options)
-        .finally(() => context.release());
+      const repeated = await this.runner.repeatPass(context, repeatPass!, this.options).finally(() => context.release());
       return globalLayers(this.runner.config).map((layer) => repeated.attention[layer]);
     });
   }
@@ -249,7 +251,10 @@ function promptOf(runner: TrainableRunner, text: CalibrationText): Input {
   const { prefixIds, contextIds } = runner.prompts.context({ text: text.text });
   if (contextIds.length < 2 * STUDY_QUERIES) {
     const least = 2 * STUDY_QUERIES;
-    throw invalidArgument("text", `Cannot calibrate on "${text.name}": it has ${contextIds.length} tokens, at least ${least} are needed`);
+    throw invalidArgument(
+      "text",
+      `Cannot calibrate on "${text.name}": it has ${contextIds.length} tokens, at least ${least} are needed`,
+    );
   }
   return { text, prompt: { prefixIds, contextIds: contextIds.slice(0, TEXT_TOKENS) } };
 }

@@ -31,7 +31,9 @@ export class KeptResults {
     if (kept !== undefined) return kept;
     const made = await make();
     await mkdir(this.folder, { recursive: true });
-    const named = made.map((data, i) => [String(i), { dtype: "F32" as const, shape: [data.length], data: bytesOf(data) }] as const);
+    const named = made.map(
+      (data, i) => [String(i), { dtype: "F32" as const, shape: [data.length], data: bytesOf(data) }] as const,
+    );
     const partial = `${path}.${process.pid}.part`;
     await writeFile(partial, encodeSafetensors(new Map(named)));
     await rename(partial, path);

@@ -57,7 +57,7 @@ async function readPieces(runner: ModelRunner, texts: readonly string[], { signa
   for (const text of texts) {
     const { prefixIds, contextIds } = runner.prompts.context({ text });
     const stride = Math.max(PIECE_TOKENS, Math.floor(contextIds.length / perText));
-    for (let i = 0; i < perText && (i * stride) + PIECE_TOKENS <= contextIds.length; i++) {
+    for (let i = 0; i < perText && i * stride + PIECE_TOKENS <= contextIds.length; i++) {
       const prompt = { prefixIds, contextIds: contextIds.slice(i * stride, i * stride + PIECE_TOKENS) };
       const context = await runner.prefill(prompt, options);
       const layers = Array.from({ length: runner.config.numLayers }, (_, layer) => context.layer(layer));
