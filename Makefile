@@ -59,6 +59,11 @@ bench: build bench/node_modules/.installed ## Measure KVault beside llama.cpp (O
 	@$(kvault) model pull $(models)
 	@$(bin)/tsx --conditions=kvault-source bench/src/main.ts --only "$(ONLY)" $(ARGS)
 
+.PHONY: k8s-test
+k8s-test: build test-servers models ## The manifests: their processes, and a real Kubernetes API server (built on first use)
+	@tools/setup-kubernetes servers
+	@$(bin)/vitest run --project kubernetes
+
 .PHONY: check
 check: $(installed) ## The checks that need no model: run before every commit
 	@$(bin)/tsx tools/check.ts quick

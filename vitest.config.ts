@@ -7,7 +7,7 @@ const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
  * `unit`: beside the source, no processes and no model files. `process`: beside the source, starts
  * processes. `model`: needs the real weights (fetched by `make models`). `servers`: real Redis
  * and S3 servers (set up by `make test-servers`). `e2e`: the compiled command, real processes on
- * loopback, real weights. All but the first run one file at a time: two cores serve one engine
+ * loopback, real weights. `kubernetes`: a real Kubernetes API server (`make k8s-test`). All but the first run one file at a time: two cores serve one engine
  * well and two badly.
  */
 export default defineConfig({
@@ -64,6 +64,18 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 60_000,
+        },
+      },
+      {
+        ...shared,
+        test: {
+          name: "kubernetes",
+          sequence: { groupOrder: 5 },
+          include: ["tests/kubernetes/**/*.kubernetes.test.ts"],
+          pool: "forks",
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
       {

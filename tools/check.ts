@@ -51,6 +51,7 @@ const STEPS: readonly Step[] = [
     needs: ["types"],
   },
   { name: "test servers", command: ["tools/setup-test-servers"], slow: true, background: true },
+  { name: "kubernetes tools", command: ["tools/setup-kubernetes", "checks"], slow: true, background: true },
   { name: "proto lint", command: ["buf", "lint"] },
   { name: "generated code is fresh", command: [...tsx, "tools/check-gen.ts"] },
   { name: "style", command: ["biome", "ci", "--error-on-warnings", "."] },
@@ -59,6 +60,12 @@ const STEPS: readonly Step[] = [
   vitest("unit tests", ["unit"], {}),
   { name: "the checks catch what they should", command: [...tsx, "tools/check-checkers.ts"], slow: true },
   vitest("process tests", ["process"], { slow: true }),
+  {
+    name: "manifests and Dockerfiles",
+    command: [...tsx, "tools/check-manifests.ts"],
+    slow: true,
+    needs: ["kubernetes tools"],
+  },
   vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
 ];

@@ -2,7 +2,8 @@
  * The life of a service as a process: started, until a signal or its own failure stops it.
  *
  * A stop drains; the exit code says whether it was clean: 0, or 1 when the service failed or did
- * not close as it should. A second signal is not waited for differently: the drain has its limit.
+ * not close as it should. One that comes while it starts ends it at once: nothing is under way yet,
+ * and as the first process of a container it would not hear the signal without a handler. A second signal is not waited for differently: the drain has its limit.
  *
  * @module
  */
@@ -23,7 +24,12 @@ export async function runService<CloseOptions>(options: RunServiceOptions<CloseO
   let running: { close(options: CloseOptions): Promise<void> } | undefined;
   let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {
-    if (stopping || running === undefined) return;
+    if (stopping) return;
+    if (running === undefined) {
+      // Its own failure is told by the start.
+      if (exitCode === 0) process.exit(0);
+      return;
+    }
     stopping = true;
     const unclean = await running.close(closeOptions).then(
       () => 0,
@@ -34,11 +40,11 @@ export async function runService<CloseOptions>(options: RunServiceOptions<CloseO
     );
     process.exit(Math.max(exitCode, unclean));
   };
-  running = await start(() => void stop(1));
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, `${title} stopping`);
       void stop(0);
     });
   }
+  running = await start(() => void stop(1));
 }

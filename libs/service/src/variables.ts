@@ -33,6 +33,7 @@ interface WorkerVariables extends ServiceVariables {
   readonly KVAULT_THREADS: number;
   readonly KVAULT_ACTIVATIONS: "int8" | "f32";
   readonly KVAULT_ADVERTISE_ADDRESS: string | undefined;
+  readonly KVAULT_PRELOAD_MODEL: string | undefined;
 }
 
 /** Of every service. */
@@ -74,6 +75,8 @@ export const workerVariables: Fields<WorkerVariables> = {
   KVAULT_ACTIVATIONS: z.enum(["int8", "f32"]).default("int8"),
   /** Where gateways reach this worker, when it is not as it listens. */
   KVAULT_ADVERTISE_ADDRESS: z.string().min(1).optional(),
+  /** Model that is open before the worker takes work. Absent: each is opened when it is first asked for. */
+  KVAULT_PRELOAD_MODEL: z.string().min(1).optional(),
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -94,6 +97,7 @@ export interface WorkerSettings extends ServiceSettings {
   readonly numThreads: number;
   readonly activations: "int8" | "f32";
   readonly advertiseAddress?: string;
+  readonly preloadModel?: string;
 }
 
 /**
@@ -135,5 +139,6 @@ export function workerSettings(data: WorkerVariables): WorkerSettings {
     numThreads: data.KVAULT_THREADS,
     activations: data.KVAULT_ACTIVATIONS,
     ...(data.KVAULT_ADVERTISE_ADDRESS === undefined ? {} : { advertiseAddress: data.KVAULT_ADVERTISE_ADDRESS }),
+    ...(data.KVAULT_PRELOAD_MODEL === undefined ? {} : { preloadModel: data.KVAULT_PRELOAD_MODEL }),
   };
 }

@@ -31,6 +31,8 @@ export interface WorkerOptions extends Omit<OpenEngineOptions, "onEvent"> {
   readonly registryUrl?: string;
   /** Where gateways reach this worker; as it listens. */
   readonly advertiseAddress?: string;
+  /** Model that is open before work is taken; none. */
+  readonly preloadModel?: string;
   /** Called once when the engine cannot be kept alive: the worker is of no more use. */
   readonly onEngineFailed?: () => void;
 }
@@ -73,7 +75,16 @@ const DEFAULT_DRAIN_MS = 10_000;
 
 /** Starts engine and server; resolves when work is taken. */
 export async function startWorker(options: WorkerOptions, { role, capacity, open }: WorkerRoleOptions): Promise<RunningWorker> {
-  const { address, log, onEngineFailed, registryUrl = "memory:", advertiseAddress, security = {}, ...engineOptions } = options;
+  const {
+    address,
+    log,
+    onEngineFailed,
+    registryUrl = "memory:",
+    advertiseAddress,
+    preloadModel,
+    security = {},
+    ...engineOptions
+  } = options;
   const guard = openSecurity(security, { address, roles: ["service"], log });
   const incarnation = randomUUID();
   const startedMs = Date.now();
@@ -102,6 +113,7 @@ export async function startWorker(options: WorkerOptions, { role, capacity, open
   };
   let server: RunningServer | undefined;
   try {
+    if (preloadModel !== undefined) await engine.openModel(preloadModel);
     const leases = own(openLeases(registryUrl));
     const registry = own(openRegistry(registryUrl));
     const part = open({ engine, leases, incarnation, isDraining: () => closing !== undefined, own });

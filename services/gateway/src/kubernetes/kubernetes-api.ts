@@ -2,7 +2,7 @@
  * The Kubernetes API as a pod reaches it: one address, the authority and the token of its service
  * account. Both files change while we run, so they are read for every request.
  *
- * Ours rather than the official client: one list and one watch of one resource (docs/adr/0007).
+ * Ours rather than the official client: one list and one watch of one resource (see docs/adr).
  *
  * @module
  */
