@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { isKvaultError, type KvaultError } from "@kvault/core";
-import { type BlobStore, openStore } from "@kvault/kvstore";
+import { type BlobStore, openMemoryStore, openStore, openTieredStore } from "@kvault/kvstore";
 import { blobStoreConformance } from "@kvault/kvstore/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
@@ -23,6 +23,20 @@ blobStoreConformance("s3", {
     return openStore(s3Url(s3.port, prefix));
   },
   openAgain: () => openStore(s3Url(s3.port, prefix)),
+});
+
+const behindTiers = async (remote: BlobStore): Promise<BlobStore> =>
+  openTieredStore({
+    tiers: [{ name: "memory", store: openMemoryStore(), capacityBytes: 64 * MIB, checkOnRead: false }],
+    remote,
+  });
+
+blobStoreConformance("s3 behind tiers", {
+  open: async () => {
+    prefix = `t-${randomUUID()}`;
+    return behindTiers(await openStore(s3Url(s3.port, prefix)));
+  },
+  openAgain: async () => behindTiers(await openStore(s3Url(s3.port, prefix))),
 });
 
 async function failure(promise: Promise<unknown>): Promise<KvaultError> {

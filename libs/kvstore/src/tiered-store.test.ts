@@ -105,6 +105,22 @@ blobStoreConformance("a tiered store", {
   open: async () => (await rig()).store,
 });
 
+let folder = "";
+const filesBehindMemory = async (): Promise<BlobStore> =>
+  openTieredStore({
+    tiers: [{ name: "memory", store: openMemoryStore(), capacityBytes: 1_000_000, checkOnRead: false }],
+    remote: await openFilesystemStore(folder),
+  });
+
+blobStoreConformance("a filesystem behind tiers", {
+  open: async () => {
+    folder = await mkdtemp(path.join(tmpdir(), "kvault-tiers-"));
+    return filesBehindMemory();
+  },
+  openAgain: filesBehindMemory,
+  clean: () => rm(folder, { recursive: true }),
+});
+
 describe("openTieredStore()", () => {
   test("serves from the remote once, then from the fastest tier that has a copy", async () => {
     const { store, memory, disk, remote, hits } = await rig();

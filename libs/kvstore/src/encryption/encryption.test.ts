@@ -11,11 +11,14 @@ import { openRecordWriter } from "../record-writer.ts";
 import { KeyRing } from "./key-ring.ts";
 import { createMasterKeyLine, parseMasterKeys } from "./master-keys.ts";
 import { openPart, type PartPlace, SEALED_PART_BYTES, sealPart } from "./sealed-part.ts";
-import { findTenantKey, obtainTenantKey, rewrapTenantKeys, shredTenantKey, type TenantKey } from "./tenant-keys.ts";
+import { findTenantKeys, obtainTenantKey, rewrapTenantKeys, shredTenantKey, type TenantKey } from "./tenant-keys.ts";
 
 const PLACE: PartPlace = { contextId: `c${"1".repeat(32)}`, layer: 3, part: 1 };
 const RECORD = { contextId: PLACE.contextId, tenant: "acme", encryption: "aes-256-gcm/1" } as const;
 const keyFor = (): TenantKey => ({ id: randomBytes(8).toString("hex"), key: randomBytes(32) });
+/** The key that seals. */
+const findTenantKey = async (...args: Parameters<typeof findTenantKeys>): Promise<TenantKey> =>
+  (await findTenantKeys(...args)).current;
 const masters = (...ids: string[]) => parseMasterKeys(ids.map(createMasterKeyLine).join("\n"));
 
 function failure(work: () => unknown): KvaultError {
@@ -156,7 +159,7 @@ describe("KeyRing", () => {
     const keys = masters("a");
     const ref = await stored(store, new KeyRing(store, keys));
     const backup = await copyOf(store, "v1/keys/");
-    const opened = (await new KeyRing(store, keys).opener(RECORD))(await readPart(store, PLACE.contextId, ref), PLACE);
+    const opened = await (await new KeyRing(store, keys).opener(RECORD))(await readPart(store, PLACE.contextId, ref), PLACE);
     expect(Buffer.from(opened).toString()).toBe("a customer's keys and values");
 
     await shredTenantKey(store, "acme");
@@ -203,7 +206,7 @@ describe("KeyRing", () => {
     expect(await ring.sealer("acme")).toBeUndefined();
     expect((await failureOf(ring.opener(RECORD))).code).toBe("STORE_FORBIDDEN");
     const plain = Buffer.from("x");
-    expect((await ring.opener({ contextId: PLACE.contextId }))(plain, PLACE)).toBe(plain);
+    expect(await (await ring.opener({ contextId: PLACE.contextId }))(plain, PLACE)).toBe(plain);
   });
 });
 

@@ -8,11 +8,13 @@ import { KvaultError } from "@kvault/core";
 import type { BlobStore, CallOptions } from "../blob-store.ts";
 import { type ContextManifest, ENCRYPTION } from "../manifest.ts";
 import { type MasterKeys, readMasterKeys } from "./master-keys.ts";
-import { isSealed, openPart, type PartPlace, sealPart } from "./sealed-part.ts";
-import { findTenantKey, obtainTenantKey, type TenantKey } from "./tenant-keys.ts";
+import { isSealed, openPart, type PartPlace, sealedKeyId, sealPart } from "./sealed-part.ts";
+import { findTenantKeys, obtainTenantKey, type TenantKeys } from "./tenant-keys.ts";
 
-/** Turns a part's bytes into others: sealed, or opened again. */
-export type PartTransform = (bytes: Uint8Array, place: PartPlace) => Uint8Array;
+/** Seals a part's bytes. */
+export type PartSealer = (bytes: Uint8Array, place: PartPlace) => Uint8Array;
+/** Opens them again. */
+export type PartOpener = (bytes: Uint8Array, place: PartPlace) => Promise<Uint8Array>;
 
 const KEEP_MS = 10_000;
 
@@ -20,7 +22,7 @@ const KEEP_MS = 10_000;
 const REQUEST_PLACE = { layer: -1, part: 0 } as const;
 
 interface Kept {
-  readonly key: TenantKey;
+  readonly keys: TenantKeys;
   readonly untilMs: number;
 }
 
@@ -39,11 +41,11 @@ export class KeyRing {
   }
 
   /** Seals parts for `tenant`, whose key is made when there is none; undefined when parts are not sealed here. */
-  async sealer(tenant: string, call: CallOptions = {}): Promise<PartTransform | undefined> {
+  async sealer(tenant: string, call: CallOptions = {}): Promise<PartSealer | undefined> {
     const masters = this.#masters;
     if (masters === undefined) return undefined;
     // Asked of the store each time: a build is long, and must not be sealed for a tenant that is gone.
-    const key = this.#keep(tenant, await obtainTenantKey(this.#store, tenant, masters, call));
+    const key = await obtainTenantKey(this.#store, tenant, masters, call);
     return (bytes, place) => sealPart(bytes, key, place);
   }
 
@@ -51,9 +53,10 @@ export class KeyRing {
   async opener(
     { contextId, tenant, encryption }: Pick<ContextManifest, "contextId" | "tenant" | "encryption">,
     call: CallOptions = {},
-  ): Promise<PartTransform> {
-    if (encryption === undefined) return (bytes) => bytes;
-    if (this.#masters === undefined || tenant === undefined) {
+  ): Promise<PartOpener> {
+    if (encryption === undefined) return async (bytes) => bytes;
+    const masters = this.#masters;
+    if (masters === undefined || tenant === undefined) {
       throw new KvaultError(
         "STORE_FORBIDDEN",
         `Cannot read context "${contextId}": it is encrypted, and there is no master key here`,
@@ -62,10 +65,15 @@ export class KeyRing {
         },
       );
     }
+    const find = async (): Promise<TenantKeys> => this.#keep(tenant, await findTenantKeys(this.#store, tenant, masters, call));
     const kept = this.#kept.get(tenant);
-    const fresh = kept !== undefined && kept.untilMs > this.#nowMs();
-    const key = fresh ? kept.key : this.#keep(tenant, await findTenantKey(this.#store, tenant, this.#masters, call));
-    return (bytes, place) => openPart(bytes, key, place);
+    let keys = kept !== undefined && kept.untilMs > this.#nowMs() ? kept.keys : await find();
+    return async (bytes, place) => {
+      const id = sealedKeyId(bytes) ?? "";
+      // Sealed with a key that is newer than what was kept.
+      if (id !== "" && !keys.byId.has(id)) keys = await find();
+      return openPart(bytes, keys.byId.get(id) ?? keys.current, place);
+    };
   }
 
   /** The request of a build as it waits in the store: sealed for its tenant where parts are. */
@@ -81,11 +89,11 @@ export class KeyRing {
     return open(bytes, { contextId, ...REQUEST_PLACE });
   }
 
-  #keep(tenant: string, key: TenantKey): TenantKey {
+  #keep(tenant: string, keys: TenantKeys): TenantKeys {
     const nowMs = this.#nowMs();
     for (const [other, { untilMs }] of this.#kept) if (untilMs <= nowMs) this.#kept.delete(other);
-    this.#kept.set(tenant, { key, untilMs: nowMs + KEEP_MS });
-    return key;
+    this.#kept.set(tenant, { keys, untilMs: nowMs + KEEP_MS });
+    return keys;
   }
 }
 

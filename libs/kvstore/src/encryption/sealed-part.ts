@@ -43,6 +43,12 @@ export function isSealed(bytes: Uint8Array): boolean {
   return bytes.byteLength >= SEALED_PART_BYTES && MAGIC.equals(bytes.subarray(0, MAGIC.byteLength));
 }
 
+/** Id of the tenant's key that sealed a part; undefined when it is not sealed. */
+export function sealedKeyId(bytes: Uint8Array): string | undefined {
+  if (!isSealed(bytes)) return undefined;
+  return Buffer.from(bytes.subarray(MAGIC.byteLength, MAGIC.byteLength + ID_BYTES)).toString("hex");
+}
+
 /** CACHE_CORRUPT when `sealed` is no sealed part, is damaged or belongs elsewhere; STORE_FORBIDDEN when another key sealed it. */
 export function openPart(sealed: Uint8Array, key: TenantKey, place: PartPlace): Uint8Array {
   const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);

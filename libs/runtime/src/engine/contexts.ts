@@ -13,7 +13,7 @@ import { SingleFlight } from "./single-flight.ts";
 import type { CacheInfo, CacheReason, LoadRequest } from "./types.ts";
 
 /** A context as queries use it. */
-interface LoadedContext {
+export interface LoadedContext {
   readonly contextId: string;
   readonly digest: string;
   readonly model: string;

@@ -11,6 +11,8 @@ import {
   parseMasterKeys,
   partKey,
   readManifest,
+  resealRecords,
+  rotateTenantKey,
   saltedContent,
   shredTenantKey,
 } from "@kvault/kvstore";
@@ -84,6 +86,31 @@ describe("an engine with master keys", () => {
     const request = toyBuild(TEXT, SPEC);
     await engine(store)("build", request);
     expect((await failureOf(engine(store, false)("load", toyLoad(request)))).code).toBe("STORE_FORBIDDEN");
+  });
+
+  test("reads a record whose parts are sealed anew between its manifest and them", async () => {
+    const store = openMemoryStore();
+    const request = toyBuild(TEXT, SPEC);
+    await engine(store)("build", request);
+    await rotateTenantKey(store, request.tenant, MASTERS);
+    let resealed = 0;
+    const overtaken = new Proxy(store, {
+      get(target, key) {
+        const value = Reflect.get(target, key) as unknown;
+        if (typeof value !== "function") return value;
+        if (key !== "get") return value.bind(target);
+        return async (name: string) => {
+          if (name.endsWith(".safetensors") && resealed++ === 0) {
+            const alone = (_: string, work: () => Promise<void>): Promise<void> => work();
+            await resealRecords(store, request.tenant, MASTERS, { alone, unread: async () => undefined, retireAfterMs: 0 });
+          }
+          return target.get(name);
+        };
+      },
+    });
+    const question = toyQuery(request, "which number?");
+    expect((await engine(overtaken)("query", question)).text).toBe((await engine(store)("query", question)).text);
+    expect(resealed).toBeGreaterThan(1);
   });
 
   test("neither reads nor builds for a tenant that was deleted", async () => {

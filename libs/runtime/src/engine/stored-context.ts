@@ -6,11 +6,11 @@
  * @module
  */
 import { decodeLayer } from "@kvault/compression";
-import { KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
-import { type BlobStore, type ContextManifest, type KeyRing, type PartTransform, readManifest, readPart } from "@kvault/kvstore";
+import { isKvaultError, KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
+import { type BlobStore, type ContextManifest, type KeyRing, type PartOpener, readManifest, readPart } from "@kvault/kvstore";
 import { type ModelConfig, type ModelIdentity, windowOf } from "@kvault/model";
 import type { ResidentContext } from "../model-runner.ts";
-import type { ReadableContext } from "./contexts.ts";
+import type { LoadedContext, ReadableContext } from "./contexts.ts";
 import type { LoadRequest } from "./types.ts";
 
 /** Makes decoded layers, taken in order, resident. */
@@ -40,18 +40,34 @@ export async function findStoredContext(
   const { contextId, model } = request;
   const { weightsSha256, tokenizerSha256, templateSha256, rope } = identity;
   const expected = { weightsSha256, tokenizerSha256, templateSha256, rope };
-  const manifest = await readManifest(store, contextId, { signal, expected });
-  checkManifest(manifest, request, config);
-  const { digest, contextTokens, nextPosition, report } = manifest;
-  return {
-    bytes: report.keptPairs * manifest.model.headDim * 2 * Float32Array.BYTES_PER_ELEMENT,
-    async read() {
-      const open = await keys.opener(manifest, { signal });
-      const layers = await readLayers(store, manifest, open, signal);
-      const resident = makeResident(nextPosition, layers);
-      return { contextId, digest, model, contextTokens, resident, storedBytes: report.storedBytes };
-    },
+  const find = async (): Promise<ContextManifest> => {
+    const manifest = await readManifest(store, contextId, { signal, expected });
+    checkManifest(manifest, request, config);
+    return manifest;
   };
+  const readAs = async (manifest: ContextManifest): Promise<LoadedContext> => {
+    const { digest, contextTokens, nextPosition, report } = manifest;
+    const open = await keys.opener(manifest, { signal });
+    const layers = await readLayers(store, manifest, open, signal);
+    const resident = makeResident(nextPosition, layers);
+    return { contextId, digest, model, contextTokens, resident, storedBytes: report.storedBytes };
+  };
+  const manifest = await find();
+  return {
+    bytes: manifest.report.keptPairs * manifest.model.headDim * 2 * Float32Array.BYTES_PER_ELEMENT,
+    read: () =>
+      readAs(manifest).catch(async (error: unknown) => {
+        // Sealed anew meanwhile: its parts have other names then, and the ones we knew may be gone.
+        if (!isKvaultError(error, "CACHE_CORRUPT")) throw error;
+        const now = await find();
+        if (partsOf(now) === partsOf(manifest)) throw error;
+        return readAs(now);
+      }),
+  };
+}
+
+function partsOf({ layers }: ContextManifest): string {
+  return layers.flatMap(({ parts }) => parts.map(({ sha256 }) => sha256)).join();
 }
 
 function checkManifest(manifest: ContextManifest, request: LoadRequest, config: ModelConfig): void {
@@ -79,7 +95,7 @@ function checkManifest(manifest: ContextManifest, request: LoadRequest, config: 
 async function readLayers(
   store: BlobStore,
   manifest: ContextManifest,
-  open: PartTransform,
+  open: PartOpener,
   signal: AbortSignal,
 ): Promise<Iterable<RaggedLayerKv>> {
   const layers = new Array<RaggedLayerKv | undefined>(manifest.layers.length);
@@ -112,7 +128,7 @@ function* takeInOrder(layers: (RaggedLayerKv | undefined)[]): Generator<RaggedLa
 async function readLayer(
   store: BlobStore,
   manifest: ContextManifest,
-  open: PartTransform,
+  open: PartOpener,
   layer: number,
   signal: AbortSignal,
 ): Promise<RaggedLayerKv> {
