@@ -110,6 +110,20 @@ describe("startServer() and createClient()", () => {
     expect((await collect(client.both(from({ text: "a" }, { text: "b" })))).map((reply) => reply.text)).toEqual(["<a>", "<b>"]);
   });
 
+  test("replies that came while their reader was busy are joined, in order and none lost", async () => {
+    const { client } = await serve({});
+    const joined = (waiting: Echo, next: Echo): Echo | undefined =>
+      next.count === 50 ? undefined : { ...next, text: `${waiting.text || waiting.count} ${next.count}` };
+    const seen: string[] = [];
+    for await (const { text, count } of client.down({ count: 100 }, { join: joined })) {
+      seen.push(text || String(count));
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    expect(seen.length).toBeLessThan(50);
+    expect(seen.join(" ")).toBe([...Array(100).keys()].join(" "));
+    expect(seen.some((piece) => piece.startsWith("50"))).toBe(true);
+  });
+
   test("an error keeps code, message and details, before and after the first reply", async () => {
     const fail = (): never => {
       throw invalidArgument("text", "Cannot echo it: found nothing", { length: 0 });
