@@ -30,6 +30,7 @@ export interface ChaosText {
   readonly text: string;
   readonly model: string;
   readonly spec: string;
+  readonly maxTokens: number;
   /** The right answer to a question. */
   answer(question: string): string;
   /** Some question with a known answer. */
@@ -68,9 +69,10 @@ const CALL_MS = 15_000;
 const QUERY_MS = 40_000;
 /** A build that is not over by then is stuck: longer than every lease, lock and pause together. */
 const BUILD_MS = 150_000;
+/** Longer than any wire is cut. */
+const GONE_MS = 15_000;
 /** How long a call that failed for the moment is repeated. */
 const PATIENCE_MS = 90_000;
-const MAX_TOKENS = 64;
 const ACTIONS = { query: 60, batch: 8, duplicate: 10, remove: 7, abandon: 6, cancelBuild: 4, list: 5 } as const;
 
 export class Load {
@@ -133,7 +135,8 @@ export class Load {
     const audits = this.#entries.map(async (entry) => {
       if (entry.name === undefined) return;
       const found = await this.#look(entry, rng);
-      if (entry.state === "absent" && found !== undefined && found.state !== Context_State.FAILED) {
+      const isThere = found !== undefined && found.state !== Context_State.FAILED && found.state !== Context_State.DELETED;
+      if (entry.state === "absent" && isThere) {
         this.#findings.report("halfVisible", `${entry.name} was deleted and is ${Context_State[found.state]}`);
       }
       if (entry.state === "active") await this.#ask(entry, rng, PATIENCE_MS);
@@ -285,7 +288,14 @@ export class Load {
 
   /** Takes a question's failure for what it is: `codes` are right only of contexts that we damaged. */
   #judge(what: string, entry: Entry, damageBefore: number, thrown: unknown): KvaultError | undefined {
-    const gone = ["CACHE_CORRUPT", "CONTEXT_NOT_FOUND", "CONTEXT_FAILED", "CONTEXT_NOT_READY", "CONTEXT_EXPIRED"];
+    const gone = [
+      "CACHE_CORRUPT",
+      "CONTEXT_NOT_FOUND",
+      "CONTEXT_FAILED",
+      "CONTEXT_NOT_READY",
+      "CONTEXT_EXPIRED",
+      "CONTEXT_DELETED",
+    ];
     const error = this.#findings.failed(what, thrown, gone);
     if (error === undefined || !gone.includes(error.code)) return error;
     const wasDamaged = entry.damage > entry.damageAtBuild || entry.damage > damageBefore;
@@ -311,7 +321,7 @@ export class Load {
         const request = {
           source: { case: "context" as const, value: entry.name ?? "" },
           question,
-          limits: { maxTokens: MAX_TOKENS },
+          limits: { maxTokens: entry.maxTokens },
         };
         const stream = this.#gateway(rng).inference.query(request, { deadlineMs: Date.now() + QUERY_MS });
         for await (const { event } of stream) {
@@ -340,7 +350,7 @@ export class Load {
     try {
       const request = {
         context: entry.name ?? "",
-        questions: questions.map((question) => ({ question, limits: { maxTokens: MAX_TOKENS } })),
+        questions: questions.map((question) => ({ question, limits: { maxTokens: entry.maxTokens } })),
       };
       const stream = this.#gateway(rng).inference.queryBatch(request, { deadlineMs: Date.now() + QUERY_MS });
       for await (const { index, event } of stream) {
@@ -366,7 +376,7 @@ export class Load {
       const request = {
         source: { case: "context" as const, value: entry.name ?? "" },
         question,
-        limits: { maxTokens: MAX_TOKENS },
+        limits: { maxTokens: entry.maxTokens },
       };
       for await (const { event } of this.#gateway(rng).inference.query(request, { signal: leaving })) {
         if (event.case === "delta") streamed += event.value.text;
@@ -380,13 +390,14 @@ export class Load {
   async #remove(entry: Entry, rng: Rng): Promise<void> {
     const { name } = entry;
     if (name === undefined || performance.now() < entry.quietUntilMs) return;
+    const purge = rng.below(2) === 0;
     let tries = 0;
     const { error } = await this.#insist(
       "delete",
       rng,
       ({ contexts }, deadlineMs) => {
         tries++;
-        return contexts.deleteContext({ name }, { deadlineMs });
+        return contexts.deleteContext({ name, purge }, { deadlineMs });
       },
       ["CONTEXT_NOT_FOUND"],
     );
@@ -396,14 +407,21 @@ export class Load {
         if (!isDamaged) this.#findings.report("lostContexts", `${name} was ACTIVE, and could not be deleted: not found`);
       }
       entry.state = "absent";
-      const found = await this.#look(entry, rng);
-      if (found !== undefined)
-        this.#findings.report("halfVisible", `${name} is ${Context_State[found.state]} right after its deletion`);
+      if (!(await this.#isGone(entry, rng))) this.#findings.report("halfVisible", `${name} is there after its deletion`);
     } else {
       entry.state = "unknown";
     }
     // A try that found no answer may still be under way somewhere.
     if (tries > 1 || error !== undefined) entry.quietUntilMs = performance.now() + CALL_MS + 10_000;
+  }
+
+  /** True once no gateway shows it: one that is cut off from the catalogue shows what it knew for that long. */
+  async #isGone(entry: Entry, rng: Rng): Promise<boolean> {
+    for (const startMs = performance.now(); performance.now() - startMs < GONE_MS; await sleep(500)) {
+      const found = await this.#look(entry, rng);
+      if (found === undefined || found.state === Context_State.DELETED) return true;
+    }
+    return false;
   }
 
   /** Creates what is not there, and takes it back at once: it must end, one way or the other. */

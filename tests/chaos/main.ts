@@ -2,7 +2,7 @@
  * `make chaos`: a whole cluster under load, hurt from a seed, and a verifier that knows every right
  * answer. Writes `out/chaos.json`; exits 0 when no promise was broken.
  *
- *     npx tsx tests/chaos/main.ts [--seconds 600] [--seed N] [--clients 12] [--out out]
+ *     npx tsx tests/chaos/main.ts [--seconds 600] [--seed N] [--clients 12] [--engine toy|real] [--out out]
  *
  * The same seed gives the same faults at the same times. What services said is in `out/chaos-logs`.
  *
@@ -20,7 +20,7 @@ import { Findings } from "./findings.ts";
 import { Injector } from "./inject.ts";
 import { Load } from "./load.ts";
 import { describeFault, planFaults } from "./plan.ts";
-import { toyTexts } from "./texts.ts";
+import { realTexts, toyTexts } from "./texts.ts";
 
 const PROGRESS_MS = 10_000;
 
@@ -29,6 +29,7 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "600" },
     seed: { type: "string", default: String(Date.now() % 1_000_000) },
     clients: { type: "string", default: "12" },
+    engine: { type: "string", default: "toy" },
     out: { type: "string", default: "out" },
     verbose: { type: "boolean", default: false },
   },
@@ -37,6 +38,8 @@ const [seconds, seed, numClients] = [Number(values.seconds), Number(values.seed)
 if (![seconds, seed, numClients].every((value) => Number.isInteger(value) && value >= 0) || seconds < 30) {
   throw new RangeError("Cannot run: --seconds (30 and more), --seed and --clients are whole numbers");
 }
+const { engine } = values;
+if (engine !== "toy" && engine !== "real") throw new RangeError('Cannot run: --engine is "toy" or "real"');
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 function residentMiB({ services }: ChaosCluster): number[] {
@@ -46,17 +49,17 @@ function residentMiB({ services }: ChaosCluster): number[] {
   });
 }
 
-async function run(): Promise<boolean> {
+async function run(engine: "toy" | "real"): Promise<boolean> {
   const faults = planFaults(seed, seconds);
   say(`chaos      seed ${seed}, ${seconds} s, ${faults.length} faults; again with --seed ${seed} --seconds ${seconds}`);
-  const texts = await toyTexts(seed);
   const cacheDir = process.env["KVAULT_CACHE_DIR"] ?? path.join(homedir(), ".cache", "kvault");
-  const cluster = await startChaosCluster({ engine: "toy", cacheDir, logFolder: path.join(values.out, "chaos-logs") });
+  const cluster = await startChaosCluster({ engine, cacheDir, logFolder: path.join(values.out, "chaos-logs") });
   try {
+    await untilWhole(cluster);
+    const texts = engine === "toy" ? await toyTexts(seed) : await realTexts(seed, cluster.addresses[0] ?? "");
     const findings = new Findings();
     const load = new Load({ addresses: cluster.addresses, texts, seed, numClients, findings });
     const injector = new Injector({ cluster, onDamage: (contextId) => load.damaged(contextId) });
-    await untilWhole(cluster);
     const startMs = performance.now();
     const elapsedMs = (): number => performance.now() - startMs;
     const numKills = (): number => Object.values(injector.kills).reduce((sum, each) => sum + each, 0);
@@ -86,7 +89,7 @@ async function run(): Promise<boolean> {
     const { requests, answers, builds, moved, damageFound, calls, errors, broken, examples } = findings;
     const selfExits = Object.values(cluster.services).flatMap((all) => all.map(({ selfExits: ended }) => ended));
     const report = {
-      ...{ seed, seconds, kills: numKills(), ...broken, requests },
+      ...{ engine, seed, seconds, kills: numKills(), ...broken, requests },
       ...{ answers, builds, movedAnswers: moved, damageFound, contextsAtEnd: left.present.size },
       ...{ killsByRole: injector.kills, otherFaults: injector.others, calls, errors },
       ...{ exitsByThemselves: selfExits.reduce((sum, each) => sum + each, 0), gatewayMiB: residentMiB(cluster), examples },
@@ -102,4 +105,4 @@ async function run(): Promise<boolean> {
 }
 
 await mkdir(values.out, { recursive: true });
-process.exit((await run()) ? 0 : 1);
+process.exit((await run(engine)) ? 0 : 1);

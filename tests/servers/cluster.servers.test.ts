@@ -5,8 +5,19 @@ import { join } from "node:path";
 import { failureOf } from "@kvault/core/testing";
 import { startDecodeWorker } from "@kvault/decode-worker";
 import { type GatewayOptions, type RunningGateway, startGateway } from "@kvault/gateway";
+import { openCatalogue } from "@kvault/gateway/testing";
 import { startPrefillWorker } from "@kvault/prefill-worker";
-import { type Client, Cluster, Context_State, Contexts, createClient, Inference, openChannel } from "@kvault/rpc";
+import {
+  type Client,
+  Cluster,
+  Context_State,
+  Contexts,
+  create,
+  createClient,
+  Inference,
+  openChannel,
+  ProgressSchema,
+} from "@kvault/rpc";
 import { spawnToyEngine, TOY_CONFIG, TOY_IDENTITY } from "@kvault/runtime/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { startRedis } from "./redis-server.ts";
@@ -184,6 +195,26 @@ describe("a cluster over Redis", () => {
     await one.gateway.close({ drainMs: 0 });
     await inState(two, context, Context_State.ACTIVE);
     expect(logged).toContain("build taken over from another gateway");
+  });
+
+  test("a build that never got into the queue is not taken for an earlier one of the same text", async () => {
+    const api = await gateway();
+    await prefillWorker();
+    const context = await submit(api, TEXT);
+    await inState(api, context, Context_State.ACTIVE);
+    const catalogue = openCatalogue(sharedUrl());
+    closing.push(() => catalogue.close());
+    const record = await catalogue.get(context.replace("contexts/", ""));
+    await api.contexts.deleteContext({ name: context, purge: true });
+    await expect.poll(() => readdir(`${folder}/store/v1/contexts`).catch(() => [])).toEqual([]);
+    if (record === undefined) throw new Error("no such record");
+    await catalogue.remove(record);
+    // As a gateway leaves it that dies right after it accepted the context.
+    const state = { type: "creating" as const, progress: create(ProgressSchema, {}) };
+    await catalogue.begin({ ...record, buildId: randomUUID(), createTimeMs: Date.now() - 60_000, state });
+    await inState(api, context, Context_State.FAILED);
+    expect(await submit(api, TEXT)).toBe(context);
+    await inState(api, context, Context_State.ACTIVE);
   });
 
   test("states survive a restart of every gateway", async () => {

@@ -69,6 +69,18 @@ describe("a catalogue in Redis", () => {
     await Promise.all([here.close(), there.close()]);
   });
 
+  test("a context that became ACTIVE while the due ones were looked for is not due", async () => {
+    const url = urlOf().replace("/2?", "/0?");
+    const catalogue = openCatalogue(url);
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    // As it stood a moment ago.
+    await redisCommand(redis.port, `ZADD ${new URL(url).searchParams.get("prefix")}:contexts:due 0 ${record.id}`);
+    expect(await catalogue.due(Date.now())).toEqual([]);
+    await catalogue.close();
+  });
+
   test("a row that is damaged is mended from the store, and one that has no record there goes", async () => {
     // The database that a bare connection is in.
     const url = urlOf().replace("/2?", "/0?");

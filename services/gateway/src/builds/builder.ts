@@ -117,7 +117,8 @@ export class Builder {
     let lease: Lease | undefined;
     try {
       lease = await this.#newsLease(job.buildId);
-      if (lease === undefined) throw new KvaultError("INTERNAL", "Cannot queue the build: its id is taken");
+      if (lease === undefined)
+        throw new KvaultError("NO_CAPACITY", "Cannot queue the build: another gateway gave it up meanwhile");
       await this.#enqueue(job);
     } catch (error) {
       done();
@@ -133,6 +134,8 @@ export class Builder {
     if (!queue.abilities.durable) return;
     for (const record of await catalogue.building()) {
       if (this.#leaving || this.#following.has(record.buildId)) continue;
+      // Perhaps not in the queue yet: what the queue knows under its key would be an earlier build.
+      if (Date.now() - record.createTimeMs < NEWS_LEASE_MS) continue;
       const lease = await this.#newsLease(record.buildId);
       if (lease === undefined) continue;
       log.info({ contextId: record.id, buildId: record.buildId }, "build taken over from another gateway");
@@ -195,11 +198,15 @@ export class Builder {
           case "running":
             if (event.progress !== undefined) await catalogue.change(record, creating(fromJson(ProgressSchema, event.progress)));
             break;
-          case "completed":
-            await this.#warm(record);
-            await catalogue.change(record, { type: "active", report: fromJson(CompressionReportSchema, event.result) });
-            log.info(ids, "context built");
+          case "completed": {
+            // A shared queue may only know an earlier build of the same text, whose record was deleted since.
+            const missing = queue.abilities.durable ? await this.#unlessStored(record) : undefined;
+            if (missing === undefined) await this.#warm(record);
+            const report = fromJson(CompressionReportSchema, event.result);
+            await catalogue.change(record, missing ?? { type: "active", report });
+            log.info(ids, missing === undefined ? "context built" : "context build unknown");
             break;
+          }
           case "failed":
             await catalogue.change(record, { type: "failed", error: event.error });
             log.warn({ ...ids, code: event.error.code, err: event.error }, "context build failed");
@@ -229,6 +236,12 @@ export class Builder {
     patience.abort();
   }
 
+  /** The failure of a build that has no record; undefined when it has. */
+  async #unlessStored(record: ContextRecord): Promise<ContextState | undefined> {
+    const state = await this.#unknownEnd(record);
+    return state.type === "active" ? undefined : state;
+  }
+
   /** What became of a build that the queue does not know: its record tells. */
   async #unknownEnd(record: ContextRecord): Promise<ContextState> {
     try {
@@ -242,10 +255,10 @@ export class Builder {
 }
 
 function lost(cause?: unknown): ContextState {
-  const options = { retryable: true, ...(cause === undefined ? {} : { cause }) };
+  const options = cause === undefined ? {} : { cause };
   return {
     type: "failed",
-    error: new KvaultError("INTERNAL", "Cannot tell how the build ended: create the context again", options),
+    error: new KvaultError("ENGINE_DIED", "Cannot tell how the build ended: create the context again", options),
   };
 }
 

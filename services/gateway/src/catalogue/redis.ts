@@ -182,7 +182,11 @@ export class RedisCatalogue implements ContextCatalogue {
   }
 
   async due(nowMs: number): Promise<readonly ContextRecord[]> {
-    return (await this.#dueRows(nowMs)).filter(({ state }) => state.type !== "creating");
+    // Read after its place was: a build that ended in between is not due any more.
+    return (await this.#dueRows(nowMs)).filter((record) => {
+      const { due } = placeOf(record);
+      return record.state.type !== "creating" && due !== undefined && due <= nowMs;
+    });
   }
 
   async building(): Promise<readonly ContextRecord[]> {
