@@ -78,6 +78,11 @@ gen: build ## Write generated code and the generated sections of the docs
 	@$(bin)/tsc -b
 	@$(bin)/tsx --conditions=kvault-source tools/gen-docs.ts
 
+.PHONY: eval
+eval: build ## Measure the accuracy table of docs/kvault-method.md (hours; goes on where it stopped)
+	@$(kvault) model pull qwen2.5-coder-0.5b
+	@$(bin)/tsx --conditions=kvault-source libs/runtime/src/evaluation/main.ts qwen2.5-coder-0.5b
+
 .PHONY: models
 models: build ## Download and verify the models the tests use
 	@$(kvault) model pull $(models)

@@ -6,6 +6,7 @@
 import { describeMethods, type PartDescription } from "@kvault/compression";
 import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
+import { accuracyTables } from "./accuracy-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
 
@@ -13,6 +14,7 @@ type Generator = () => string | Promise<string>;
 
 /** Name of a `generated:` section → what it holds. */
 export const GENERATED: Readonly<Record<string, Generator>> = {
+  accuracy: accuracyTables,
   errors: errorTable,
   presets: presetTable,
   scorers: () => partTable(describeMethods().scorers),

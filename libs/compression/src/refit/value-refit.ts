@@ -58,8 +58,7 @@ export async function refitValues(layer: RefitLayer, options: RefitOptions, matM
       value_SD: rows(dense.value_KSD, k * S, S),
     };
     const target_MD = await attend(head, matMul);
-    const weight_MN = await matMul.timesTransposed(query_MD, rows(kept.key_nD, start, count), M, count, D);
-    softmaxRowsInPlace(weight_MN, count, 1 / Math.sqrt(D));
+    const weight_MN = await matMul.attention(query_MD, rows(kept.key_nD, start, count), M, count, D);
     const keptValue_ND = rows(value_nD, start, count);
     const residual_MD = await matMul.times(weight_MN, keptValue_ND, M, count, D);
     for (let i = 0; i < residual_MD.length; i++) residual_MD[i] = target_MD[i] - residual_MD[i];
@@ -85,26 +84,10 @@ async function attend({ M, S, D, query_MD, key_SD, value_SD }: Head, matMul: Mat
   const block = Math.max(1, Math.floor(MAX_BLOCK_VALUES / S));
   for (let first = 0; first < M; first += block) {
     const count = Math.min(block, M - first);
-    const weight_BS = await matMul.timesTransposed(query_MD.subarray(first * D, (first + count) * D), key_SD, count, S, D);
-    softmaxRowsInPlace(weight_BS, S, 1 / Math.sqrt(D));
-    out_MD.set(await matMul.times(weight_BS, value_SD, count, S, D), first * D);
+    const query_BD = query_MD.subarray(first * D, (first + count) * D);
+    out_MD.set(await matMul.attend(query_BD, key_SD, value_SD, count, S, D), first * D);
   }
   return out_MD;
-}
-
-/** Rows of `n` logits, each times `scale`, become probabilities. */
-function softmaxRowsInPlace(logit_Mn: Float32Array, n: number, scale: number): void {
-  for (let base = 0; base < logit_Mn.length; base += n) {
-    let max = Number.NEGATIVE_INFINITY;
-    for (let i = base; i < base + n; i++) if (logit_Mn[i] > max) max = logit_Mn[i];
-    let sum = 0;
-    for (let i = base; i < base + n; i++) {
-      const weight = Math.exp((logit_Mn[i] - max) * scale);
-      logit_Mn[i] = weight;
-      sum += weight;
-    }
-    for (let i = base; i < base + n; i++) logit_Mn[i] /= sum;
-  }
 }
 
 /** Δ [N, D] of min ‖R - P Δ‖² + λ‖Δ‖² after `steps` steps from 0; every channel is a problem of its own. */
