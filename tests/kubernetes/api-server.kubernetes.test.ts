@@ -1,10 +1,12 @@
-import { readdir, readFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { KubernetesApi, ReadyEndpoints } from "@kvault/gateway/testing";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { fences } from "../../tools/markdown.ts";
 import { type ApiServer, startApiServer } from "./api-server.ts";
 import { buildOverlay, OVERLAYS } from "./manifests.ts";
-import { KUBERNETES_HOME } from "./tools.ts";
+import { KUBERNETES_HOME, ROOT, run } from "./tools.ts";
 
 const NAMESPACE = "kvault";
 const APPLY = ["apply", "--server-side", "--validate=strict", "--force-conflicts"];
@@ -96,6 +98,29 @@ describe("a real API server", () => {
         false,
       ]);
     }
+  });
+});
+
+describe("docs/kubernetes.md, as printed", () => {
+  let folder = "";
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "kvault-docs-"));
+    await symlink(join(ROOT, "k8s"), join(folder, "k8s"));
+    const program = (name: string, command: string): Promise<void> =>
+      writeFile(join(folder, name), `#!/bin/sh\nexec ${command} "$@"\n`, { mode: 0o755 });
+    await program("kvault", `"${process.execPath}" "${join(ROOT, "cli", "bin", "kvault.js")}"`);
+    await program("kubectl", server.kubectlCommand);
+  });
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test("every block that deploys", async () => {
+    const blocks = fences(await readFile(join(ROOT, "docs", "kubernetes.md"), "utf8")).filter(
+      ({ info, code }) => info === "sh" && code.includes("kubectl"),
+    );
+    expect(blocks).toHaveLength(3);
+    for (const { code } of blocks) await run("bash", ["-euc", `PATH="${folder}:$PATH"\n${code}`], { cwd: folder });
+    const secrets = await server.kubectl(["-n", NAMESPACE, "get", "secrets", "-o", "name"]);
+    expect(secrets.trim().split("\n").sort()).toEqual(["secret/kvault-access", "secret/kvault-redis", "secret/kvault-store"]);
   });
 });
 

@@ -19,6 +19,8 @@ export interface ApiServer {
   readonly port: number;
   /** `kubectl …args` as an administrator; `input` goes to its standard input. */
   kubectl(args: readonly string[], input?: string): Promise<string>;
+  /** The same as a command line of a shell. */
+  readonly kubectlCommand: string;
   /** A folder as pods have it: token of the service account, authority, namespace. */
   accountDir(namespace: string, account: string): Promise<string>;
   stop(): Promise<void>;
@@ -85,6 +87,7 @@ export async function startApiServer(): Promise<ApiServer> {
     }
     return {
       port,
+      kubectlCommand: [await kubectlPath(), ...access, `--cache-dir=${at("cache")}`].map((word) => `"${word}"`).join(" "),
       kubectl,
       stop,
       accountDir: async (namespace, account) => {

@@ -1,6 +1,10 @@
-import { link, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
+import { once } from "node:events";
+import { link, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { openHub } from "@kvault/model";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { freePort } from "../e2e/support/kvault.ts";
@@ -110,15 +114,15 @@ describe.each(["single", "prod-cpu"] as const)("overlay %s as processes", (overl
     ]);
     const tokenFile = join(folder, "my.token");
     await writeFile(tokenFile, mine, { mode: 0o600 });
-    const text = (name: string): Promise<string> => run("cat", [join(access, name)]);
+    const content = (name: string): Promise<string> => readFile(join(access, name), "utf8");
     const certificates = await certificateSecrets(manifests, join(folder, "certificates"));
     clientEnv = { KVAULT_TOKEN_FILE: tokenFile };
     if (overlay !== "single") clientEnv["KVAULT_TLS_CA_FILE"] = join(folder, "certificates", "ca.crt");
     return {
       ...certificates,
       "kvault-access": {
-        "gateway.json": await text("gateway.json"),
-        "worker.json": await text("worker.json"),
+        "gateway.json": await content("gateway.json"),
+        "worker.json": await content("worker.json"),
         "service.token": service,
       },
       "kvault-redis": { password: "0123456789abcdef" },
@@ -130,11 +134,24 @@ describe.each(["single", "prod-cpu"] as const)("overlay %s as processes", (overl
     };
   }
 
-  async function kvault(...args: string[]): Promise<string> {
+  /** `kvault …args` as a client of this overlay's gateway, from the worker's image. */
+  function spawnKvault(...args: string[]): ChildProcessByStdio<null, Readable, Readable> {
     const { root } = images.get("worker") as Stage;
     const address = clientEnv["KVAULT_TLS_CA_FILE"] === undefined ? `${pod("gateway").address}:7717` : "localhost:7717";
-    const env = Object.entries({ ...clientEnv, KVAULT_ADDRESS: address }).map(([name, value]) => `${name}=${value}`);
-    return run("env", [...env, process.execPath, join(root, "app", "cli", "bin", "kvault.js"), ...args]);
+    const env = { PATH: process.env["PATH"] ?? "", HOME: world.folder, ...clientEnv, KVAULT_ADDRESS: address };
+    return spawn(process.execPath, [join(root, "app", "cli", "bin", "kvault.js"), ...args], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+  }
+
+  async function kvault(...args: string[]): Promise<string> {
+    const child = spawnKvault(...args);
+    const [out, errors] = [await text(child.stdout), await text(child.stderr)];
+    if (child.exitCode === null) await once(child, "close");
+    if (child.exitCode !== 0)
+      throw new Error(`kvault ${args.join(" ")}: ended with ${child.exitCode}\n${errors}\n${pod("gateway").log}`);
+    return out;
   }
 
   test("every pod passes its probes; a worker's model is verified and open by then", async () => {
@@ -164,15 +181,23 @@ describe.each(["single", "prod-cpu"] as const)("overlay %s as processes", (overl
 
   test("a decode worker that is told to stop during an answer: not ready, alive, and done within its grace", async () => {
     const [id = ""] = (await kvault("context", "list")).match(/c[0-9a-f]{32}/) ?? [];
-    const answering = kvault("query", id, "Tell everything the letter says, in the order in which it says it.");
     const { readinessProbe, livenessProbe } = pod("decode").container;
-    const began = /Execute/;
-    expect(began).toBeDefined();
-    await answering;
+    const answering = spawnKvault("query", id, "Tell everything the letter says, in the order in which it says it.");
+    let answer = "";
+    const begun = new Promise<void>((resolve) => {
+      answering.stdout.on("data", (data: Buffer) => {
+        answer += data.toString();
+        resolve();
+      });
+    });
+    const ended = once(answering, "close") as Promise<[number | null]>;
+    await begun;
     const startedMs = Date.now();
     const stopped = pod("decode").stop();
-    expect(await pod("decode").probe(readinessProbe)).toBe(false);
-    expect(livenessProbe.grpc?.service).toBe("liveness");
+    expect([await pod("decode").probe(readinessProbe), pod("decode").hasEnded]).toEqual([false, false]);
+    expect(await pod("decode").probe(livenessProbe)).toBe(true);
+    expect((await ended)[0]).toBe(0);
+    expect(answer.length).toBeGreaterThan(40);
     expect(await stopped).toBe(0);
     expect(Date.now() - startedMs).toBeLessThan(pod("decode").graceMs);
   }, 180_000);
