@@ -7,6 +7,7 @@ import { describeMethods, type PartDescription } from "@kvault/compression";
 import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
 import { accuracyTables } from "./accuracy-table.ts";
+import { benchTable } from "./bench-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
 
@@ -20,6 +21,7 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   scorers: () => partTable(describeMethods().scorers),
   allocators: () => partTable(describeMethods().allocators),
   selectors: () => partTable(describeMethods().selectors),
+  bench: () => benchTable(),
   cli: cliReference,
   config: configReference,
   refits: () => partTable(describeMethods().refits),

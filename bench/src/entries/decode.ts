@@ -14,8 +14,8 @@ import { LLAMA_NAME } from "../rival/llama.ts";
 
 const TOKENS = 4096;
 export const SPEC = "kvzip|global|top-k(keep=0.3)|pre-rope(keys=8,values=4)";
-const STEPS = 24;
-const SAMPLES = 5;
+const STEPS = 16;
+const SAMPLES = 3;
 /** Any ordinary token, to decode from. */
 const SOME_TOKEN = 264;
 /** As long as a short question. */

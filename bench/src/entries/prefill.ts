@@ -19,16 +19,16 @@ export const prefill: Entry = {
     await llama.open({ sequences: 1, contextTokens: TOKENS + LLAMA_SPARE_TOKENS, batchTokens: LLAMA_BATCH_TOKENS });
     const perSecond = (ms: number): number => (ids.length * 1_000) / ms;
     // The sessions' memory is touched for the first time in a run that is not counted.
-    const short = await bench.prompt(1024);
+    const short = await bench.prompt(512);
     await runner.prefill(short).then((context) => context.release());
-    await llama.prefill({ ids: ids.slice(0, 1024) });
+    await llama.prefill({ ids: ids.slice(0, 512) });
     const { ours, rival } = await measure({
       ours: {
-        samples: 3,
+        samples: 2,
         warmUps: 0,
         sample: async () => perSecond(await timed(async () => (await runner.prefill(prompt)).release())),
       },
-      rival: { samples: 3, warmUps: 0, sample: async () => perSecond((await llama.prefill({ ids })).ms) },
+      rival: { samples: 2, warmUps: 0, sample: async () => perSecond((await llama.prefill({ ids })).ms) },
     });
     return [
       compare({

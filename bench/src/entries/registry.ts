@@ -6,19 +6,23 @@
 import type { Entry } from "../harness/entry.ts";
 import { buildRecord, buildScores } from "./build.ts";
 import { decode } from "./decode.ts";
+import { link } from "./link.ts";
 import { longContext } from "./long-context.ts";
 import { churn, residency, storedBytes } from "./memory.ts";
 import { prefill } from "./prefill.ts";
+import { service } from "./service.ts";
 import { stepKeep } from "./step-keep.ts";
 import { ttft } from "./ttft.ts";
 
 export const ENTRIES: readonly Entry[] = [
   prefill,
   ttft,
+  link,
   decode,
   stepKeep,
   buildScores,
   buildRecord,
+  service,
   storedBytes,
   residency,
   churn,

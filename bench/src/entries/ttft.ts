@@ -41,14 +41,14 @@ export const ttft: Entry = {
     await llama.open({ sequences: 1, contextTokens: TOKENS + LLAMA_SPARE_TOKENS, batchTokens: LLAMA_BATCH_TOKENS });
     const { cold, warm, reading } = await measure({
       cold: {
-        samples: 7,
+        samples: 5,
         warmUps: 1,
         sample: async () => {
           await engine.evict(request.contextId);
           return firstTokenMs(engine, request);
         },
       },
-      warm: { samples: 7, warmUps: 1, sample: () => firstTokenMs(engine, request) },
+      warm: { samples: 5, warmUps: 1, sample: () => firstTokenMs(engine, request) },
       reading: {
         samples: 2,
         warmUps: 0,

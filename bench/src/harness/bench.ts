@@ -5,12 +5,12 @@
  * @module
  */
 import { mkdirSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { decodeLayer } from "@kvault/compression";
-import type { RaggedLayerKv } from "@kvault/core";
+import { bytesOf, type RaggedLayerKv, sha256Hex } from "@kvault/core";
 import { type BlobStore, openStore, readManifest, readPart } from "@kvault/kvstore";
 import { type ContextPrompt, type ModelHub, openHub } from "@kvault/model";
 import {
@@ -44,6 +44,7 @@ export class Bench {
   readonly cacheDir: string;
   /** Records are kept from run to run: building one takes a minute and is not what most entries measure. */
   readonly storeUrl: string;
+  readonly #folder: string;
   readonly #closers: (() => Promise<unknown>)[] = [];
   readonly #opened = new Map<string, Promise<unknown>>();
 
@@ -53,9 +54,9 @@ export class Bench {
     this.log = log;
     const { KVAULT_CACHE_DIR, XDG_CACHE_HOME } = process.env;
     this.cacheDir = KVAULT_CACHE_DIR ?? join(XDG_CACHE_HOME ?? join(homedir(), ".cache"), "kvault");
-    const folder = fileURLToPath(new URL("../../.kvault/", import.meta.url));
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
-    this.storeUrl = `file:${folder}`;
+    this.#folder = fileURLToPath(new URL("../../.kvault/", import.meta.url));
+    this.storeUrl = `file:${join(this.#folder, "store")}`;
+    mkdirSync(join(this.#folder, "store"), { recursive: true, mode: 0o700 });
   }
 
   hub(): Promise<ModelHub> {
@@ -187,14 +188,19 @@ export class Bench {
     });
   }
 
-  /** Path of llama.cpp's saved state of {@link ids}. */
+  /** llama.cpp's saved state of {@link ids}, kept from run to run like the records. */
   llamaState(tokens: number): Promise<{ readonly path: string; readonly bytes: number }> {
     return this.#once(`state ${tokens}`, async () => {
-      const [llama, folder] = [await this.llama(), await this.scratch()];
-      const path = join(folder, `state-${tokens}.bin`);
+      const ids = await this.ids(tokens);
+      const path = join(this.#folder, `llama-${sha256Hex(bytesOf(Int32Array.from(ids))).slice(0, 16)}.state`);
+      const kept = await stat(path).catch(() => undefined);
+      if (kept !== undefined) return { path, bytes: kept.size };
+      const llama = await this.llama();
       await llama.open({ sequences: 1, contextTokens: tokens + LLAMA_SPARE_TOKENS, batchTokens: LLAMA_BATCH_TOKENS });
-      await llama.prefill({ ids: await this.ids(tokens) });
-      return { path, bytes: (await llama.save({ path })).bytes };
+      await llama.prefill({ ids });
+      await llama.save({ path: `${path}.new` });
+      await rename(`${path}.new`, path);
+      return { path, bytes: (await stat(path)).size };
     });
   }
 
