@@ -45,6 +45,10 @@ chaos: build test-servers ## Ten minutes of kills, pauses, partitions and damage
 test: $(installed) ## Every check and every test (what CI runs)
 	@$(bin)/tsx tools/check.ts all
 
+.PHONY: native
+native: ## Build the CUDA addon and fetch its ONNX Runtime (GPU machines only; needs Rust)
+	@tools/build-native
+
 .PHONY: test-servers
 test-servers: ## Set up the real Redis and S3 servers that tests start (make test does it too)
 	@tools/setup-test-servers

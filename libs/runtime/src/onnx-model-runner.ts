@@ -20,6 +20,7 @@ import {
   readModelConfig,
 } from "@kvault/model";
 import { FitObserver } from "./calibration/fit-observer.ts";
+import { type Device, type DeviceName, openDevice } from "./devices/device.ts";
 import { yieldToEventLoop } from "./event-loop.ts";
 import type { CacheRows, PrefilledContext, PrefillOptions, QueryMoments, RunOptions, TrainableRunner } from "./model-runner.ts";
 import { MomentsObserver } from "./moments-observer.ts";
@@ -28,7 +29,7 @@ import { openProducts, type Products } from "./products.ts";
 import { QuerySampler } from "./query-sampler.ts";
 import { runRepeatPass } from "./repeat-pass.ts";
 import { ContextTensors, fullLayer } from "./resident-context.ts";
-import { f32Tensor, openSession, type Session } from "./session.ts";
+import { f32Tensor, type Session } from "./session.ts";
 import { SharedContextBatch } from "./step-batch.ts";
 import { SurrogateObserver } from "./surrogate-observer.ts";
 import { TokenCache } from "./token-cache.ts";
@@ -42,6 +43,8 @@ export interface ModelRunnerOptions {
   readonly cacheDir: string;
   readonly numThreads: number;
   readonly activations: Activations;
+  /** Where sessions run. @default "cpu" */
+  readonly device?: DeviceName;
   /** What the catalogue pinned; a file that says otherwise is refused. */
   readonly expectedIdentity?: ModelIdentity;
   readonly signal?: AbortSignal;
@@ -50,6 +53,7 @@ export interface ModelRunnerOptions {
 /** Opens a model; the first time on a machine converts its weights (seconds). */
 export async function openModelRunner(options: ModelRunnerOptions): Promise<TrainableRunner> {
   const { modelPath, weightsSha256, cacheDir, numThreads, activations, expectedIdentity, signal } = options;
+  const device = openDevice(options.device ?? "cpu");
   const source = await openWeights(modelPath);
   try {
     const config = await readModelConfig(source);
@@ -62,7 +66,7 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
       activations,
       ...(signal === undefined ? {} : { signal }),
     });
-    const sessions = new SessionSet(graphs, numThreads);
+    const sessions = new SessionSet(graphs, device, numThreads);
     return {
       config,
       identity,
@@ -108,14 +112,16 @@ const WARM_RUNS = 2;
 /** One session per graph, loaded at first use. */
 class SessionSet {
   private readonly graphs: GraphSet;
+  private readonly device: Device;
   private readonly numThreads: number;
   private readonly sessions = new Map<string, Promise<Session>>();
   private warmedSteps: Promise<void> | undefined;
   private openedProducts: Promise<Products> | undefined;
   private closed = false;
 
-  constructor(graphs: GraphSet, numThreads: number) {
+  constructor(graphs: GraphSet, device: Device, numThreads: number) {
     this.graphs = graphs;
+    this.device = device;
     this.numThreads = numThreads;
   }
 
@@ -171,7 +177,7 @@ class SessionSet {
     if (this.closed) throw new KvaultError("CLOSED", "Cannot run model: it is closed");
     let session = this.sessions.get(kind);
     if (session === undefined) {
-      session = path().then((file) => openSession(file, { numThreads: this.numThreads }));
+      session = path().then((file) => this.device.openSession(file, { numThreads: this.numThreads }));
       session.catch(() => this.sessions.delete(kind));
       this.sessions.set(kind, session);
     }

@@ -32,6 +32,7 @@ interface WorkerVariables extends ServiceVariables {
   readonly KVAULT_OFFLINE: "true" | "false";
   readonly KVAULT_THREADS: number;
   readonly KVAULT_ACTIVATIONS: "int8" | "f32";
+  readonly KVAULT_DEVICE: "cpu" | "cuda";
   readonly KVAULT_ADVERTISE_ADDRESS: string | undefined;
   readonly KVAULT_PRELOAD_MODEL: string | undefined;
 }
@@ -73,6 +74,8 @@ export const workerVariables: Fields<WorkerVariables> = {
   KVAULT_THREADS: wholeNumber(1).default(availableParallelism()),
   /** Activations inside matrix products: `int8`, or `f32` (slower, for accuracy studies). */
   KVAULT_ACTIVATIONS: z.enum(["int8", "f32"]).default("int8"),
+  /** Where models run: `cpu`, or `cuda` (an NVIDIA GPU and the native addon, see gpu.md). */
+  KVAULT_DEVICE: z.enum(["cpu", "cuda"]).default("cpu"),
   /** Where gateways reach this worker, when it is not as it listens. */
   KVAULT_ADVERTISE_ADDRESS: z.string().min(1).optional(),
   /** Model that is open before the worker takes work. Absent: each is opened when it is first asked for. */
@@ -96,6 +99,7 @@ export interface WorkerSettings extends ServiceSettings {
   readonly offline: boolean;
   readonly numThreads: number;
   readonly activations: "int8" | "f32";
+  readonly device: "cpu" | "cuda";
   readonly advertiseAddress?: string;
   readonly preloadModel?: string;
 }
@@ -138,6 +142,7 @@ export function workerSettings(data: WorkerVariables): WorkerSettings {
     offline: data.KVAULT_OFFLINE === "true",
     numThreads: data.KVAULT_THREADS,
     activations: data.KVAULT_ACTIVATIONS,
+    device: data.KVAULT_DEVICE,
     ...(data.KVAULT_ADVERTISE_ADDRESS === undefined ? {} : { advertiseAddress: data.KVAULT_ADVERTISE_ADDRESS }),
     ...(data.KVAULT_PRELOAD_MODEL === undefined ? {} : { preloadModel: data.KVAULT_PRELOAD_MODEL }),
   };

@@ -34,7 +34,7 @@ serveEngine(processChannel(), async (options) => {
 async function openCatalogueModel(
   hub: ModelHub,
   model: string,
-  { cacheDir, numThreads, activations }: OpenCoreOptions,
+  { cacheDir, numThreads, activations, device }: OpenCoreOptions,
   { signal, onProgress }: OpenModelOptions,
 ): Promise<ModelRunner> {
   const { sha256, identity } = hub.describe(model);
@@ -48,6 +48,7 @@ async function openCatalogueModel(
     cacheDir,
     numThreads,
     activations,
+    ...(device === undefined ? {} : { device }),
     expectedIdentity: identity,
     ...(signal === undefined ? {} : { signal }),
   });

@@ -6,6 +6,7 @@
  */
 import type { ContextManifest } from "@kvault/kvstore";
 import type { ChatMessage, ModelConfig, ModelIdentity } from "@kvault/model";
+import type { DeviceName } from "../devices/device.ts";
 
 export type Content = { readonly text: string } | { readonly messages: readonly ChatMessage[] };
 
@@ -25,6 +26,8 @@ export interface EngineOptions {
   readonly residentBytes: number;
   /** `int8` activations inside MatMulNBits, or `f32` (slower; for accuracy studies). */
   readonly activations: "int8" | "f32";
+  /** Where models run; `cuda` needs the native addon (docs/gpu.md). `cpu` when absent. */
+  readonly device?: DeviceName;
   /** Contexts of so many tokens and more keep checkpoints of their prefill; never when absent. */
   readonly checkpointTokens?: number;
   /** Models kept open at once; 2 when absent. */
