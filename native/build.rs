@@ -1,4 +1,4 @@
 fn main() {
     napi_build::setup();
-    println!("cargo:rerun-if-changed=kernels/ragged_attention.cu");
+    println!("cargo:rerun-if-changed=kernels");
 }

@@ -2,7 +2,7 @@
 
     python3 llama_8b.py FOLDER
 
-step.onnx     B sequences × T tokens on one resident context: kvault:RaggedAttention in every layer, logits as f16
+step.onnx     B sequences × T tokens on one resident context: kvault:RaggedAttention in every layer, kvault:Int4Linear for products, logits as f16
 prefill.onnx  one chunk of a context; GroupQueryAttention over preallocated caches that it appends to in place
 
 Both share weights.bin. Weights are uniform codes whose scale keeps the activations' size.
@@ -55,8 +55,8 @@ weights.close()
 
 
 class Graph:
-    def __init__(self):
-        self.nodes, self.used = [], {}
+    def __init__(self, few_rows):
+        self.nodes, self.used, self.few_rows = [], {}, few_rows
 
     def node(self, op, inputs, outputs=None, domain="", **attributes):
         outputs = outputs or [f"{op}_{len(self.nodes)}"]
@@ -66,9 +66,12 @@ class Graph:
         self.nodes.append(h.make_node(op, inputs, outputs, domain=domain, **attributes))
         return outputs[0]
 
-    def linear(self, x, name):
+    def linear(self, x, name, outputs=None):
         rows, columns = SHAPES[name]
-        return self.node("MatMulNBits", [x, name + ".q", name + ".s"], domain="com.microsoft", K=columns, N=rows, bits=4, block_size=BLOCK)
+        inputs = [x, name + ".q", name + ".s"]
+        if self.few_rows:
+            return self.node("Int4Linear", inputs, outputs, domain="kvault")
+        return self.node("MatMulNBits", inputs, outputs, domain="com.microsoft", K=columns, N=rows, bits=4, block_size=BLOCK)
 
     def decoder(self, attend, last):
         x = self.node("Gather", ["embedding", "ids"])
@@ -81,7 +84,7 @@ class Graph:
             down = self.linear(self.node("Mul", [gate, self.linear(m, f"up.{layer}")]), f"down.{layer}")
             n = f"n.{layer}"
             self.node("SkipSimplifiedLayerNormalization", [x, down, ones], [n, "", "", f"y.{layer}"], domain="com.microsoft", epsilon=1e-5)
-        return self.node("MatMulNBits", [last(n), "head.q", "head.s"], ["logits"], domain="com.microsoft", K=HIDDEN, N=VOCAB, bits=4, block_size=BLOCK)
+        return self.linear(last(n), "head", ["logits"])
 
     def save(self, path, inputs, outputs):
         graph = h.make_graph(self.nodes, "llama", inputs, outputs, list(self.used.values()))
@@ -97,7 +100,7 @@ def value(name, kind, dims):
 
 
 for bits in (16, 4):
-    step = Graph()
+    step = Graph(few_rows=True)
     attend = lambda layer, qkv: step.node(
         "RaggedAttention",
         [qkv, "position", "slot", "length", "items", "range", "cosine", "sine", "key", "value", "keyScale", "keyZero", "valueScale", "valueZero", "suffixKey", "suffixValue"],
@@ -110,7 +113,7 @@ for bits in (16, 4):
         *[value(name, T.FLOAT16, [LAYERS, "slots", KV, "capacity", D]) for name in ("suffixKey", "suffixValue")],
     ], [value("logits", T.FLOAT16, ["B", "T", VOCAB])])
 
-prefill = Graph()
+prefill = Graph(few_rows=False)
 outputs = []
 
 

@@ -20,6 +20,7 @@ use ort::operator::{BoxedKernel, ComputeContext, KernelContext, Operator, Operat
 use ort::value::{DynTensorValueType, TensorElementType};
 
 use crate::kernels::{Kernels, ITEM, MERGE_ROWS, MERGE_THREADS};
+use crate::linear::Int4Linear;
 use crate::memory::Memory;
 use crate::runtime::Device;
 
@@ -113,7 +114,7 @@ struct RaggedAttention {
 /** The operators a session needs; their working memory belongs to that session. */
 pub fn operators(device: &Arc<Device>, kernels: &Arc<Kernels>) -> ort::Result<OperatorDomain> {
     let scratch = Arc::new(Scratch { device: device.clone(), sets: Mutex::new(HashMap::new()) });
-    OperatorDomain::new(DOMAIN)?.add(RaggedAttention { kernels: kernels.clone(), scratch })
+    OperatorDomain::new(DOMAIN)?.add(RaggedAttention { kernels: kernels.clone(), scratch })?.add(Int4Linear::new(device, kernels))
 }
 
 struct Attributes {
@@ -142,12 +143,12 @@ impl Attributes {
 }
 
 /** An input's address and shape. */
-struct Given {
-    address: u64,
-    dims: Vec<i64>,
+pub struct Given {
+    pub address: u64,
+    pub dims: Vec<i64>,
 }
 
-fn given(context: &ComputeContext, index: usize) -> ort::Result<Given> {
+pub fn given(context: &ComputeContext, index: usize) -> ort::Result<Given> {
     let value = context.input(index)?.ok_or_else(|| ort::Error::new(format!("RaggedAttention needs input {index}")))?;
     let tensor = value.downcast::<DynTensorValueType>()?;
     Ok(Given { address: tensor.data_ptr() as u64, dims: tensor.shape().to_vec() })
@@ -185,7 +186,7 @@ impl Operator for RaggedAttention {
     }
 }
 
-type Failure = Box<dyn std::error::Error>;
+pub type Failure = Box<dyn std::error::Error>;
 
 fn attend(context: &ComputeContext, a: &Attributes, kernels: &Kernels, scratch: &Scratch) -> Result<(), Failure> {
     let input = |index| given(context, index);

@@ -1,4 +1,4 @@
-//! kernels/ragged_attention.cu, compiled by NVRTC for the device it runs on, one variant at a time when first needed.
+//! The kernels of kernels/, compiled by NVRTC for the device it runs on, one variant at a time when first needed.
 
 use std::collections::HashMap;
 use std::ffi::{c_void, CString};
@@ -12,12 +12,16 @@ use napi::Result;
 use crate::failure::{driver, failure, FAILED, INVALID, UNAVAILABLE};
 use crate::runtime::Device;
 
-const SOURCE: &str = include_str!("../kernels/ragged_attention.cu");
+const SOURCE: &str = concat!(include_str!("../kernels/ragged_attention.cu"), include_str!("../kernels/int4_linear.cu"));
 /** As the kernels have it: rows of context in a tile, query rows and threads of a merging block, ints of an item. */
 const TILE: i32 = 64;
 pub const MERGE_ROWS: i32 = 1;
 pub const MERGE_THREADS: u32 = 128;
 pub const ITEM: usize = 8;
+/** Of `int4_linear`: stages of x in shared memory, threads of a block, rows of W it takes. */
+const LINEAR_STAGES: i32 = 3;
+pub const LINEAR_THREADS: u32 = 128;
+pub const LINEAR_ROWS: i32 = 128;
 
 /** Functions for one head size, storage and number of query rows. */
 pub struct Variant {
@@ -94,7 +98,19 @@ pub struct Kernels {
     pub architecture: i32,
     pub multiprocessors: i32,
     variants: Mutex<HashMap<Shape, Arc<Variant>>>,
+    linears: Mutex<HashMap<i32, Arc<Linear>>>,
 }
+
+/** `int4_linear` for `tiles` · 16 rows of x. */
+pub struct Linear {
+    pub function: sys::CUfunction,
+    pub tiles: i32,
+    pub shared_bytes: u32,
+}
+
+// SAFETY: a handle of the driver, which may be used from any thread.
+unsafe impl Send for Linear {}
+unsafe impl Sync for Linear {}
 
 impl Kernels {
     pub fn new(device: &Arc<Device>) -> Result<Arc<Self>> {
@@ -109,6 +125,7 @@ impl Kernels {
             architecture: major * 10 + minor,
             multiprocessors: device.attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
             variants: Mutex::new(HashMap::new()),
+            linears: Mutex::new(HashMap::new()),
         }))
     }
 
@@ -127,40 +144,69 @@ impl Kernels {
         Ok(variant)
     }
 
-    fn compile(&self, shape: &Shape) -> Result<Variant> {
+    /** `int4_linear` for `rows` rows of x, which it takes in blocks of at most 64. */
+    pub fn linear(&self, rows: i32) -> Result<Arc<Linear>> {
+        let tiles = match rows {
+            ..=16 => 1,
+            17..=32 => 2,
+            _ => 4,
+        };
+        let mut linears = self.linears.lock().unwrap();
+        if let Some(linear) = linears.get(&tiles) {
+            return Ok(linear.clone());
+        }
+        let module = self.module(&[("LINEAR_MT", tiles)])?;
+        let loading = driver("load kernels");
+        let shared_bytes = LINEAR_STAGES * tiles * 16 * 256;
+        let name = CString::new("int4_linear").expect("a name without zeros");
+        // SAFETY: the module is never unloaded, so its functions stay valid; the size is the one the kernel expects.
+        let function = unsafe {
+            let function = result::module::get_function(module, name).map_err(&loading)?;
+            let shared = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            result::function::set_function_attribute(function, shared, shared_bytes).map_err(&loading)?;
+            function
+        };
+        let linear = Arc::new(Linear { function, tiles, shared_bytes: shared_bytes as u32 });
+        linears.insert(tiles, linear.clone());
+        Ok(linear)
+    }
+
+    /** The kernels compiled with `-DKV_NAME=VALUE` for each definition. */
+    fn module(&self, definitions: &[(&str, i32)]) -> Result<sys::CUmodule> {
         // SAFETY: only looks for the library.
         if !unsafe { cudarc::nvrtc::sys::is_culib_present() } {
             return Err(failure(UNAVAILABLE, "Cannot compile kernels: CUDA's run-time compiler (libnvrtc.so) is not on this machine"));
         }
-        let define = |name: &str, value: i32| format!("-DKV_{name}={value}");
-        let options = CompileOptions {
-            options: vec![
-                "--std=c++17".to_owned(),
-                format!("--gpu-architecture=compute_{}", self.architecture),
-                define("D", shape.head_dim),
-                define("WM", shape.warps.0),
-                define("WN", shape.warps.1),
-                define("MT", shape.tiles),
-                define("STAGES", shape.stages),
-                define("E", 0),
-                define("KEY_BITS", shape.key_bits),
-                define("VALUE_BITS", shape.value_bits),
-                define("KEY_TOKENS", shape.key_tokens as i32),
-                define("BLOCKS", shape.blocks),
-            ],
-            ..Default::default()
-        };
+        let mut options = vec!["--std=c++17".to_owned(), format!("--gpu-architecture=compute_{}", self.architecture)];
+        options.extend(definitions.iter().map(|(name, value)| format!("-DKV_{name}={value}")));
+        let options = CompileOptions { options, ..Default::default() };
         let ptx = catch_unwind(AssertUnwindSafe(|| compile_ptx_with_opts(SOURCE, options)))
             .map_err(|_| failure(UNAVAILABLE, "Cannot compile kernels: libnvrtc.so cannot be used"))?
             .map_err(|error| failure(FAILED, format!("Cannot compile kernels: {error:?}")))?;
         let image = CString::new(ptx.to_src()).map_err(|error| failure(FAILED, error))?;
         self.device.enter()?;
+        // SAFETY: an image that ends with a zero; the module is never unloaded.
+        unsafe { result::module::load_data(image.as_ptr() as *const c_void) }.map_err(driver("load kernels"))
+    }
+
+    fn compile(&self, shape: &Shape) -> Result<Variant> {
+        let module = self.module(&[
+            ("D", shape.head_dim),
+            ("WM", shape.warps.0),
+            ("WN", shape.warps.1),
+            ("MT", shape.tiles),
+            ("STAGES", shape.stages),
+            ("E", 0),
+            ("KEY_BITS", shape.key_bits),
+            ("VALUE_BITS", shape.value_bits),
+            ("KEY_TOKENS", shape.key_tokens as i32),
+            ("BLOCKS", shape.blocks),
+        ])?;
         let loading = driver("load kernels");
         let name = |name: &str| CString::new(name).expect("a name without zeros");
         let (threads, shared_bytes) = (shape.threads(), shape.shared_bytes());
         // SAFETY: the module is never unloaded, so its functions stay valid; sizes are those it was compiled for.
         unsafe {
-            let module = result::module::load_data(image.as_ptr() as *const c_void).map_err(&loading)?;
             let part = result::module::get_function(module, name("ragged_part")).map_err(&loading)?;
             let shared = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             result::function::set_function_attribute(part, shared, shared_bytes).map_err(&loading)?;

@@ -7,6 +7,7 @@
 mod attention;
 mod failure;
 mod kernels;
+mod linear;
 mod memory;
 mod runtime;
 mod session;

@@ -25,6 +25,13 @@ impl Memory {
         Ok(Arc::new(Self { address, bytes, device: device.clone() }))
     }
 
+    pub fn zeroed(device: &Arc<Device>, bytes: usize) -> Result<Arc<Self>> {
+        let memory = Self::allocate(device, bytes)?;
+        // SAFETY: the whole of an allocation this value owns.
+        unsafe { result::memset_d8_sync(memory.address, 0, bytes) }.map_err(driver("fill device memory"))?;
+        Ok(memory)
+    }
+
     pub fn check(&self, offset: usize, bytes: usize) -> Result<()> {
         if offset.checked_add(bytes).is_some_and(|end| end <= self.bytes) {
             return Ok(());
