@@ -67,7 +67,7 @@ const STEPS: readonly Step[] = [
     needs: ["kubernetes tools"],
   },
   vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
-  vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models"] }),
+  vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models", "test servers"] }),
 ];
 
 /** Runs one command with node_modules/.bin first on the path; its output is kept and shown when it fails. */

@@ -10,6 +10,7 @@ import { accuracyTables } from "./accuracy-table.ts";
 import { benchTable } from "./bench-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
+import { metricsReference } from "./metrics-reference.ts";
 
 type Generator = () => string | Promise<string>;
 
@@ -24,6 +25,7 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   bench: () => benchTable(),
   cli: cliReference,
   config: configReference,
+  metrics: metricsReference,
   refits: () => partTable(describeMethods().refits),
   codecs: () => partTable(describeMethods().codecs),
 };
@@ -66,6 +68,7 @@ const MEANINGS: Readonly<Record<ErrorCode, string>> = {
   CONTEXT_CHANGED: "somebody changed the context since its etag was read: read it again",
   REQUEST_ID_REUSED: "another request had this request id",
   OPERATION_NOT_FOUND: "no such operation",
+  REQUEST_NOT_FOUND: "this gateway does not remember the request",
   INCOMPATIBLE_MODEL: "the record was made with other weights, tokenizer, template or rotation; the details name the field",
   INCOMPATIBLE_FORMAT: "the record was written by a version that this one cannot read",
   CACHE_CORRUPT: "stored bytes are not what was stored; they are not served",

@@ -25,12 +25,12 @@ export interface CacheReport {
 export async function askQuestion(
   gateway: GatewayClient,
   request: MessageInitShape<typeof QueryRequestSchema>,
-  options: { readonly onText?: (text: string) => void; readonly signal?: AbortSignal } = {},
+  options: { readonly onText?: (text: string) => void; readonly signal?: AbortSignal; readonly requestId?: string } = {},
 ): Promise<AskedQuestion> {
-  const { onText, signal } = options;
+  const { onText, ...call } = options;
   const sentMs = performance.now();
   let firstMs: number | undefined;
-  for await (const { event } of gateway.inference.query(request, signal === undefined ? {} : { signal })) {
+  for await (const { event } of gateway.inference.query(request, call)) {
     firstMs ??= performance.now();
     if (event.case === "delta") onText?.(event.value.text);
     if (event.case !== "answer") continue;

@@ -10,6 +10,8 @@ import { addCalibrate } from "./commands/calibrate.ts";
 import { type Host, reflow } from "./commands/command.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addExplain } from "./commands/explain.ts";
 import { addGc } from "./commands/gc.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addKey } from "./commands/key.ts";
@@ -54,6 +56,8 @@ export function createProgram(host: Host): Command {
     addInspect,
     addGc,
     addStatus,
+    addExplain,
+    addDoctor,
     addToken,
     addTenant,
     addKey,

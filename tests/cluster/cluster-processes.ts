@@ -17,6 +17,8 @@ export interface ClusterPlan {
   readonly decodeWorkers: number;
   /** Of each engine. */
   readonly threads: number;
+  /** More variables of each role's processes. */
+  readonly env?: Readonly<Record<"gateway" | "prefill" | "decode", Readonly<Record<string, string>>>>;
 }
 
 export interface ClusterProcesses {
@@ -67,11 +69,12 @@ export async function startClusterProcesses(plan: ClusterPlan): Promise<ClusterP
     };
     const { KVAULT_QUEUE_URL: _, ...decodeEnv } = shared;
     const threads = { KVAULT_THREADS: `${plan.threads}` };
-    const prefill = await startMany("prefill-worker", plan.prefillWorkers, { ...shared, ...threads });
-    const decode = await startMany("decode-worker", plan.decodeWorkers, { ...decodeEnv, ...threads });
+    const prefill = await startMany("prefill-worker", plan.prefillWorkers, { ...shared, ...threads, ...plan.env?.prefill });
+    const decode = await startMany("decode-worker", plan.decodeWorkers, { ...decodeEnv, ...threads, ...plan.env?.decode });
     const address = `127.0.0.1:${await freePort()}`;
     const gateway = await startOne("gateway", address, {
       ...shared,
+      ...plan.env?.gateway,
       KVAULT_GATEWAY_ADDRESS: address,
       KVAULT_CATALOGUE_URL: `redis://127.0.0.1:${redis.port}/1`,
     });

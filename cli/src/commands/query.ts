@@ -23,6 +23,7 @@ interface QueryOptions extends ConnectionFlags {
   readonly seed?: number;
   readonly stop?: readonly string[];
   readonly recompute?: string;
+  readonly requestId?: string;
 }
 
 export function addQuery(program: Command, host: Host): void {
@@ -44,7 +45,8 @@ several are decoded together, over one reading of the cache.`,
     .option("--top-k <k>", "draw from this many likeliest tokens", positiveInteger)
     .option("--seed <n>", "same seed, same answer", positiveInteger)
     .option("--stop <text>", "end before this text, may be repeated", collect)
-    .option("--recompute <path>", "the context's text, read again if its record is lost or its store is down");
+    .option("--recompute <path>", "the context's text, read again if its record is lost or its store is down")
+    .option("--request-id <id>", "name the request, for `kvault explain` and the logs");
   withConnectionFlags(query);
   runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
     if (questions.some((question) => question.trim() === ""))
@@ -66,6 +68,10 @@ function onMiss({ recompute }: QueryOptions) {
   return { onMiss: { action: { case: "recompute" as const, value: { content } } } };
 }
 
+function named({ requestId }: QueryOptions): { readonly requestId?: string } {
+  return requestId === undefined ? {} : { requestId };
+}
+
 function parameters({ maxTokens, temperature, topP, topK, seed, stop }: QueryOptions) {
   return {
     sampling: { temperature, topP: topP ?? 0, topK: topK ?? 0, seed: BigInt(seed ?? 0) },
@@ -82,7 +88,11 @@ async function streamOne(
 ): Promise<void> {
   const { terminal, signal } = call;
   const request = { source: { case: "context" as const, value: context }, question, ...parameters(options), ...onMiss(options) };
-  const { answer } = await askQuestion(gateway, request, { signal, onText: (text) => terminal.write(text) });
+  const { answer } = await askQuestion(gateway, request, {
+    signal,
+    onText: (text) => terminal.write(text),
+    ...named(options),
+  });
   terminal.result(answerJson(question, answer), () => "");
   terminal.note(summary(answer));
 }
@@ -96,7 +106,7 @@ async function askTogether(
 ): Promise<void> {
   const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })), ...onMiss(options) };
   let failed = 0;
-  for await (const { index, event } of gateway.inference.queryBatch(request, { signal })) {
+  for await (const { index, event } of gateway.inference.queryBatch(request, { signal, ...named(options) })) {
     const question = questions[index] ?? "";
     if (event.case === "answer") {
       const { value } = event;

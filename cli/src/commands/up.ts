@@ -7,6 +7,7 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { KvaultError } from "@kvault/core";
 import { tlsFiles } from "@kvault/rpc";
+import { startTelemetry } from "@kvault/telemetry";
 import { type Command, Option } from "commander";
 import { addressOption, dataDirOption, type EngineFlags, engineSettings, withEngineFlags } from "../options.ts";
 import { defaultDataDir, storeUrlOf } from "../settings.ts";
@@ -35,7 +36,9 @@ The services are the same as in a cluster and speak gRPC over private sockets; o
 the model, are processes of their own.
 
 On a loopback address or a unix socket callers need no token, unless --tokens-file names an access file. An
-address that others can reach needs one, and a certificate.`,
+address that others can reach needs one, and a certificate.
+
+Traces and metrics: KVAULT_METRICS_ADDRESS and the OTEL_* variables, see docs/observability.md.`,
     examples: [
       ["kvault up", "listens on 127.0.0.1:7717"],
       ["kvault up --address 127.0.0.1:0 --json", "a free port, printed as JSON when it is ready"],
@@ -58,6 +61,7 @@ address that others can reach needs one, and a certificate.`,
     const tls =
       tlsCertFile === undefined && tlsKeyFile === undefined ? {} : { tls: tlsFiles(tlsCertFile, tlsKeyFile, undefined) };
     const failed = new AbortController();
+    const telemetry = await startTelemetry({ service: "kvault", metricsAddress: env["KVAULT_METRICS_ADDRESS"], env });
     const stack = await startEmbedded({
       ...engineSettings(options, env),
       address: options.address,
@@ -78,6 +82,7 @@ address that others can reach needs one, and a certificate.`,
       terminal.note("stopping: waiting for calls under way; Ctrl-C again does not wait");
     } finally {
       await stack.close();
+      await telemetry.close();
     }
   });
 }

@@ -7,6 +7,7 @@
 export const ENVIRONMENT_VARIABLES: readonly string[] = [
   // all services
   "KVAULT_LOG_LEVEL",
+  "KVAULT_METRICS_ADDRESS",
   "KVAULT_STORE_URL",
   "KVAULT_CACHE_DIR",
   "KVAULT_OFFLINE",

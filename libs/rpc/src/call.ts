@@ -21,6 +21,8 @@ export interface ServerCall {
   readonly deadlineMs: number;
   /** The caller's `x-request-id`, or a new one; passed on to the next hop and written in every log line. */
   readonly requestId: string;
+  /** The trace that the caller is part of. */
+  readonly traceparent?: string | undefined;
   /** `/package.Service/Method`. */
   readonly path: string;
   /** Who calls: tenant, role, token id. */

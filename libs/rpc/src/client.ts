@@ -12,10 +12,11 @@
 import type { DescMessage, DescMethod, DescService, MessageShape } from "@bufbuild/protobuf";
 import { type CallOptions as GrpcCallOptions, Metadata } from "@grpc/grpc-js";
 import { abortError, type KvaultError, throwIfAborted } from "@kvault/core";
+import { carriedTrace, inSpan, inSpanStream, isInTrace } from "@kvault/telemetry";
 import { AUTHORIZATION_KEY } from "./auth/authentication.ts";
 import type { CallOptions } from "./call-options.ts";
 import type { Channel } from "./channel.ts";
-import { REQUEST_ID_KEY } from "./request-id.ts";
+import { REQUEST_ID_KEY, TRACE_KEY } from "./request-id.ts";
 import { methodDefinition, type Sendable } from "./service-definition.ts";
 import { fromGrpcError } from "./status.ts";
 
@@ -44,6 +45,19 @@ type Definition = ReturnType<typeof methodDefinition<DescMessage, DescMessage>>;
 type Requests = AsyncIterable<Sendable<DescMessage>>;
 
 function callerOf(method: DescMethod, channel: Channel): unknown {
+  const call = untracedCallerOf(method, channel) as (request: never, options?: CallOptions) => unknown;
+  const name = `${method.parent.typeName}/${method.name}`;
+  const attributes = { "rpc.system.name": "grpc", "rpc.method": name, "server.address": channel.address };
+  const manyOut = method.methodKind === "server_streaming" || method.methodKind === "bidi_streaming";
+  return (request: never, options?: CallOptions): unknown => {
+    if (!isInTrace()) return call(request, options);
+    const span = { kind: "client", attributes } as const;
+    if (manyOut) return inSpanStream(name, span, () => call(request, options) as AsyncIterable<unknown>);
+    return inSpan(name, span, () => call(request, options) as Promise<unknown>);
+  };
+}
+
+function untracedCallerOf(method: DescMethod, channel: Channel): unknown {
   const definition = methodDefinition(method);
   switch (method.methodKind) {
     case "unary":
@@ -266,6 +280,8 @@ function metadataOf(channel: Channel, { requestId }: CallOptions): Metadata {
   const token = channel.token();
   if (token !== undefined) metadata.set(AUTHORIZATION_KEY, `Bearer ${token}`);
   if (requestId !== undefined) metadata.set(REQUEST_ID_KEY, requestId);
+  const trace = carriedTrace();
+  if (trace !== undefined) metadata.set(TRACE_KEY, trace);
   return metadata;
 }
 

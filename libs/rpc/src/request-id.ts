@@ -1,5 +1,5 @@
 /**
- * The id that follows a request over all its hops.
+ * What follows a request over all its hops: its id, and the trace it is part of.
  *
  * @module
  */
@@ -10,6 +10,16 @@ import type { Metadata } from "@grpc/grpc-js";
 export const REQUEST_ID_KEY = "x-request-id";
 /** Ids of callers are taken when they look like one. */
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
+
+/** Metadata key of the trace (W3C Trace Context). */
+export const TRACE_KEY = "traceparent";
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
+
+/** The caller's trace; undefined when it told none. */
+export function traceparentOf(metadata: Metadata): string | undefined {
+  const [told] = metadata.get(TRACE_KEY);
+  return typeof told === "string" && TRACEPARENT.test(told) ? told : undefined;
+}
 
 /** The caller's id, or a new one. */
 export function requestIdOf(metadata: Metadata): string {

@@ -14,10 +14,11 @@ import { setMaxListeners } from "node:events";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { ServerDuplexStream, ServerUnaryCall, sendUnaryData, UntypedHandleCall } from "@grpc/grpc-js";
 import { abortError, KvaultError, orAborted, throwIfAborted, toKvaultError } from "@kvault/core";
+import { isRecording } from "@kvault/telemetry";
 import { principalOf } from "./auth/authentication.ts";
 import { ANONYMOUS } from "./auth/principal.ts";
 import type { ServerCall, StreamHandler } from "./call.ts";
-import { requestIdOf } from "./request-id.ts";
+import { requestIdOf, traceparentOf } from "./request-id.ts";
 import type { RpcLogger } from "./rpc-logger.ts";
 import { toGrpcStatus } from "./status.ts";
 
@@ -121,6 +122,7 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
     signal: controller.signal,
     deadlineMs,
     requestId: requestIdOf(grpcCall.metadata),
+    traceparent: isRecording() ? traceparentOf(grpcCall.metadata) : undefined,
     path: grpcCall.getPath(),
     principal: principalOf(grpcCall.metadata) ?? ANONYMOUS,
     log: options.log,

@@ -12,6 +12,7 @@ import { authenticationInterceptor, type ServerAuthentication } from "./auth/aut
 import { asStreamHandler, type Interceptor, type ServiceImplementation } from "./call.ts";
 import { Health } from "./health.ts";
 import { errorMap } from "./interceptors/error-map.ts";
+import { callTelemetry } from "./interceptors/telemetry.ts";
 import { KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MAX_MESSAGE_BYTES } from "./limits.ts";
 import { reflectionOf } from "./reflection.ts";
 import type { RpcLogger } from "./rpc-logger.ts";
@@ -97,7 +98,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     ...(options.maxConnectionAgeMs === undefined ? {} : { "grpc.max_connection_age_ms": options.maxConnectionAgeMs }),
   });
   const live = new LiveCalls();
-  const interceptors = [...(options.interceptors ?? []), errorMap];
+  const interceptors = [callTelemetry, ...(options.interceptors ?? []), errorMap];
   const serve = { log: options.log ?? SILENT, stalledReaderMs: options.stalledReaderMs ?? DEFAULT_STALLED_READER_MS };
   for (const service of options.services) {
     const handlers: UntypedServiceImplementation = {};

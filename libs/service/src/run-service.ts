@@ -8,6 +8,7 @@
  * @module
  */
 import type { RpcLogger } from "@kvault/rpc";
+import type { Telemetry } from "@kvault/telemetry";
 
 export interface RunServiceOptions<CloseOptions> {
   /** As in a sentence: `decode worker`. */
@@ -16,11 +17,13 @@ export interface RunServiceOptions<CloseOptions> {
   /** `fail` stops the service with exit code 1; while it starts, a failure is reported by the start itself. */
   readonly start: (fail: () => void) => Promise<{ close(options: CloseOptions): Promise<void> }>;
   readonly closeOptions: CloseOptions;
+  /** Closed when the service is. */
+  readonly telemetry?: Telemetry;
 }
 
 /** Resolves once started; from then on SIGTERM and SIGINT end the process. */
 export async function runService<CloseOptions>(options: RunServiceOptions<CloseOptions>): Promise<void> {
-  const { title, log, start, closeOptions } = options;
+  const { title, log, start, closeOptions, telemetry } = options;
   let running: { close(options: CloseOptions): Promise<void> } | undefined;
   let stopping = false;
   const stop = async (exitCode: number): Promise<void> => {
@@ -38,6 +41,7 @@ export async function runService<CloseOptions>(options: RunServiceOptions<CloseO
         return 1;
       },
     );
+    await telemetry?.close();
     process.exit(Math.max(exitCode, unclean));
   };
   for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -25,6 +25,7 @@ interface ServiceVariables {
   readonly KVAULT_HEALTH_ADDRESS: string | undefined;
   readonly KVAULT_CACHE_DIR: string;
   readonly KVAULT_REGISTRY_URL: string;
+  readonly KVAULT_METRICS_ADDRESS: string | undefined;
   readonly KVAULT_LOG_LEVEL: LogLevel;
 }
 
@@ -61,6 +62,11 @@ export const serviceVariables: Fields<ServiceVariables> = {
   KVAULT_CACHE_DIR: z.string("not set").min(1),
   /** Where workers register and leases are kept: `memory:` (gateways name the workers), or `redis://host:port/database`. The same for every service of a cluster. */
   KVAULT_REGISTRY_URL: z.string().min(1).default("memory:"),
+  /** Where metrics can be asked for (`GET /metrics`), by whoever reaches it: `host:port`, or a port of this machine alone. Nowhere when absent. */
+  KVAULT_METRICS_ADDRESS: z
+    .string()
+    .regex(/^(?:(?:\[[0-9a-fA-F:]+\]|[^\s:]*):)?\d{1,5}$/, "not host:port or a port")
+    .optional(),
   /** trace, debug, info, warn, error, fatal or silent. */
   KVAULT_LOG_LEVEL: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
 };
@@ -92,6 +98,7 @@ export interface ServiceSettings {
   readonly security: SecuritySettings;
   readonly cacheDir: string;
   readonly registryUrl: string;
+  readonly metricsAddress?: string;
   readonly logLevel: LogLevel;
 }
 
@@ -132,6 +139,7 @@ export function serviceSettings(data: ServiceVariables): ServiceSettings {
     security: securitySettings(data),
     cacheDir: data.KVAULT_CACHE_DIR,
     registryUrl: data.KVAULT_REGISTRY_URL,
+    ...(data.KVAULT_METRICS_ADDRESS === undefined ? {} : { metricsAddress: data.KVAULT_METRICS_ADDRESS }),
     logLevel: data.KVAULT_LOG_LEVEL,
   };
 }

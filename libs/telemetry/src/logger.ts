@@ -1,12 +1,15 @@
 /**
  * Structured logs: one JSON object a line, a constant message, ids and durations as fields.
  *
+ * A line written within a trace carries its ids (`trace_id`, `span_id`).
+ *
  * What a customer wrote (contexts, questions, answers) is never logged: fields with the names
  * below are replaced at any of the first levels even when a caller slips, as are secrets.
  *
  * @module
  */
 import { type DestinationStream, type Logger, pino, stdSerializers } from "pino";
+import { traceIds } from "./trace.ts";
 
 export type { Logger };
 
@@ -52,6 +55,7 @@ export function createLogger(options: LoggerOptions): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: stdSerializers.err },
+      mixin: traceIds,
       redact: { paths, censor: "[redacted]" },
     },
     options.destination ?? pino.destination(2),

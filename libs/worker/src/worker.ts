@@ -20,6 +20,7 @@ import {
   startServer,
 } from "@kvault/rpc";
 import { type Engine, type EngineEvent, type OpenEngineOptions, openEngine } from "@kvault/runtime";
+import { count } from "@kvault/telemetry";
 
 export interface WorkerOptions extends Omit<OpenEngineOptions, "onEvent"> {
   /** `host:port` (port 0: a free one) or `unix:/path`. */
@@ -93,13 +94,15 @@ export async function startWorker(options: WorkerOptions, { role, capacity, open
     const { type, ...fields } = event;
     setServing(type === "ready");
     if (type === "ready") log.info(fields, "engine ready");
-    else if (type === "died") log.warn(fields, "engine died");
-    else {
+    else if (type === "died") {
+      count("kvault_engine_restarts_total");
+      log.warn(fields, "engine died");
+    } else {
       log.error({ err: event.error }, "engine does not start");
       onEngineFailed?.();
     }
   };
-  const engine = await openEngine({ ...engineOptions, onEvent });
+  const engine = await openEngine({ ...engineOptions, role, onEvent });
   const owned: { close(): Promise<void> }[] = [];
   const own = <Opened extends { close(): Promise<void> }>(opened: Opened): Opened => {
     owned.unshift(opened);

@@ -4,18 +4,19 @@
  * @module
  */
 import { runService } from "@kvault/service";
-import { createLogger } from "@kvault/telemetry";
+import { createLogger, startTelemetry } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
 import { startDecodeWorker } from "./start-decode-worker.ts";
 
 async function main(): Promise<void> {
-  const { logLevel, drainMs, ...options } = readConfig(process.env);
+  const { logLevel, drainMs, metricsAddress, ...options } = readConfig(process.env);
   const log = createLogger({ service: "decode-worker", level: logLevel });
+  const telemetry = await startTelemetry({ service: "kvault-decode-worker", metricsAddress, env: process.env });
   const redacted = (url: string): string => url.replace(/\/\/[^@/]*@/, "//[redacted]@");
   const urls = { storeUrl: redacted(options.storeUrl), registryUrl: redacted(options.registryUrl) };
-  log.info({ ...options, ...urls, drainMs, logLevel }, "decode worker starting");
+  log.info({ ...options, ...urls, drainMs, logLevel, metricsAddress }, "decode worker starting");
   const start = (onEngineFailed: () => void) => startDecodeWorker({ ...options, log, onEngineFailed });
-  await runService({ title: "decode worker", log, start, closeOptions: { drainMs } });
+  await runService({ title: "decode worker", log, start, closeOptions: { drainMs }, telemetry });
 }
 
 main().catch((error: unknown) => {

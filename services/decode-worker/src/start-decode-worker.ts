@@ -5,10 +5,12 @@
  * @module
  */
 import { type RunningWorker, startWorker, type WorkerOptions } from "@kvault/worker";
+import { InFlight } from "./in-flight.ts";
 import { leasedReads } from "./leased-reads.ts";
 import { LoadMeter } from "./load-meter.ts";
 import { QuerySlots } from "./query-slots.ts";
 import { workerService } from "./rpc/service.ts";
+import { watchWorker } from "./worker-metrics.ts";
 
 export interface DecodeWorkerOptions extends WorkerOptions {
   /** Queries answered at the same time; 64. */
@@ -23,20 +25,26 @@ export function startDecodeWorker(options: DecodeWorkerOptions): Promise<Running
   return startWorker(worker, {
     role: "decode",
     capacity: maxQueries,
-    open: ({ engine, leases, incarnation, isDraining }) => ({
-      service: workerService({
-        engine,
-        reads: leasedReads(engine, leases),
-        slots: new QuerySlots(maxQueries),
-        meter: new LoadMeter(),
-        incarnation,
-        residentLimitBytes: worker.residentBytes,
-        isDraining,
-      }),
-      load: () => {
-        const { residentContextIds, residentBytes, runningQueries } = engine.status();
-        return { residentContextIds, residentBytes, runningQueries };
-      },
-    }),
+    open: ({ engine, leases, incarnation, isDraining, own }) => {
+      const inFlight = new InFlight();
+      const unwatch = watchWorker({ engine, inFlight, maxQueries, budgetBytes: worker.residentBytes });
+      own({ close: async () => unwatch() });
+      return {
+        service: workerService({
+          engine,
+          reads: leasedReads(engine, leases),
+          slots: new QuerySlots(maxQueries),
+          meter: new LoadMeter(),
+          inFlight,
+          incarnation,
+          residentLimitBytes: worker.residentBytes,
+          isDraining,
+        }),
+        load: () => {
+          const { residentContextIds, residentBytes, runningQueries } = engine.status();
+          return { residentContextIds, residentBytes, runningQueries };
+        },
+      };
+    },
   });
 }

@@ -13,6 +13,7 @@ import type { Builder } from "./builds/builder.ts";
 import type { RefreshOnUse } from "./catalogue/refresh-on-use.ts";
 import type { Remover } from "./catalogue/remover.ts";
 import type { TenantCatalogue } from "./catalogue/tenant-catalogue.ts";
+import type { RecentRequests } from "./explain/recent-requests.ts";
 import type { DecodePool } from "./workers/decode-pool.ts";
 import type { PrefillPool } from "./workers/prefill-pool.ts";
 
@@ -36,6 +37,8 @@ export interface GatewayDeps {
   readonly prefill: Pick<PrefillPool, "links">;
   readonly decode: DecodePool;
   readonly admission: Admission;
+  /** What is remembered of the last requests. */
+  readonly recent: RecentRequests;
   readonly store: BlobStore;
   readonly models: Pick<ModelHub, "list" | "describe" | "isPresent">;
   /** Measurements of models that some methods rest on. */

@@ -5,15 +5,27 @@
  */
 import { watchTokenFile } from "@kvault/rpc";
 import { runService } from "@kvault/service";
-import { createLogger } from "@kvault/telemetry";
+import { createLogger, startTelemetry } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
 import { startGateway } from "./start-gateway.ts";
 import type { WorkerAccess } from "./workers/worker-link.ts";
 
 async function main(): Promise<void> {
   const config = readConfig(process.env);
-  const { storeUrl, cacheDir, logLevel, drainMs, drainNoticeMs, serviceTokenFile, workerTls, workerServerName, ...rest } = config;
+  const {
+    storeUrl,
+    cacheDir,
+    logLevel,
+    drainMs,
+    drainNoticeMs,
+    metricsAddress,
+    serviceTokenFile,
+    workerTls,
+    workerServerName,
+    ...rest
+  } = config;
   const log = createLogger({ service: "gateway", level: logLevel });
+  const telemetry = await startTelemetry({ service: "kvault-gateway", metricsAddress, env: process.env });
   const token = serviceTokenFile === undefined ? undefined : watchTokenFile(serviceTokenFile);
   const workerAccess: WorkerAccess = {
     allowPlaintext: rest.security.allowPlaintext ?? false,
@@ -22,7 +34,7 @@ async function main(): Promise<void> {
     ...(workerServerName === undefined ? {} : { serverName: workerServerName }),
   };
   const start = () => startGateway({ ...rest, store: storeUrl, models: cacheDir, workerAccess, log });
-  await runService({ title: "gateway", log, start, closeOptions: { drainMs, noticeMs: drainNoticeMs } });
+  await runService({ title: "gateway", log, start, closeOptions: { drainMs, noticeMs: drainNoticeMs }, telemetry });
 }
 
 main().catch((error: unknown) => {

@@ -32,12 +32,16 @@ import { fillFromStore } from "./catalogue/from-manifest.ts";
 import { openCatalogue } from "./catalogue/open-catalogue.ts";
 import { RefreshOnUse } from "./catalogue/refresh-on-use.ts";
 import { Remover } from "./catalogue/remover.ts";
+import { explainInterceptor } from "./explain/explain-interceptor.ts";
+import { RecentRequests } from "./explain/recent-requests.ts";
 import type { KubernetesAccess } from "./kubernetes/kubernetes-api.ts";
 import { ReadyEndpoints } from "./kubernetes/ready-endpoints.ts";
 import { quotaInterceptor } from "./quota/quota-interceptor.ts";
 import { StorageQuota } from "./quota/storage-quota.ts";
 import { TenantRates } from "./quota/tenant-rates.ts";
 import { gatewayServices } from "./rpc/services.ts";
+import { Backlog } from "./telemetry/backlog.ts";
+import { watchGateway } from "./telemetry/gateway-gauges.ts";
 import { TenantRemover } from "./tenants/tenant-remover.ts";
 import { FIELD_LIMITS } from "./validation/field-limits.ts";
 import { DecodePool } from "./workers/decode-pool.ts";
@@ -142,9 +146,24 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const leases = openLeases(registryUrl);
   const registry = openRegistry(registryUrl);
   const prefill = new PrefillPool(options.prefillWorkers, options.workerAccess);
-  const decode = new DecodePool(options.decodeWorkers, options.workerAccess);
+  const recent = new RecentRequests();
+  const backlog = new Backlog(catalogue);
+  const decode = new DecodePool(options.decodeWorkers, options.workerAccess, recent);
   const maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
-  const builder = new Builder({ catalogue, queue, store, keys, leases, prefill, decode, log, maxQueuedBytes, saltOf });
+  const builder = new Builder({
+    catalogue,
+    queue,
+    store,
+    keys,
+    leases,
+    prefill,
+    decode,
+    log,
+    maxQueuedBytes,
+    saltOf,
+    onBuilt: (report) => backlog.learn(report),
+  });
+  const unwatch = watchGateway({ catalogue, backlog, workers: () => ({ prefill: prefill.links, decode: decode.links }) });
   const remover = new Remover({ catalogue, queue, decode, store, leases, log });
   const refresh = new RefreshOnUse({ catalogue, store }, log);
   const retentionMs = options.deleteRetentionMs ?? DEFAULT_DELETE_RETENTION_MS;
@@ -205,6 +224,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   const release = async (): Promise<void> => {
     for (const chore of chores) clearInterval(chore);
+    unwatch();
     builder.leave();
     await queue.close({ drainMs: 0 });
     await builder.settle();
@@ -226,7 +246,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     const quota = new StorageQuota(quotasOf);
     const shared = {
       ...{ catalogue, queue, builder, remover, refresh, retentionMs, prefill, decode },
-      ...{ admission, quota, store, models, profiles, saltOf },
+      ...{ admission, recent, quota, store, models, profiles, saltOf },
       ...(defaultSpec === undefined ? {} : { defaultSpec }),
     };
     const services = gatewayServices(shared);
@@ -238,6 +258,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       interceptors: [
         requestLog,
         ...(audit === undefined ? [] : [auditInterceptor(audit)]),
+        explainInterceptor(recent),
         quotaInterceptor(new TenantRates({ quotasOf })),
         fieldLimits(FIELD_LIMITS),
       ],

@@ -4,22 +4,23 @@
  * @module
  */
 import { runService } from "@kvault/service";
-import { createLogger } from "@kvault/telemetry";
+import { createLogger, startTelemetry } from "@kvault/telemetry";
 import { readConfig } from "./config.ts";
 import { startPrefillWorker } from "./start-prefill-worker.ts";
 
 async function main(): Promise<void> {
-  const { logLevel, drainMs, ...options } = readConfig(process.env);
+  const { logLevel, drainMs, metricsAddress, ...options } = readConfig(process.env);
   const log = createLogger({ service: "prefill-worker", level: logLevel });
+  const telemetry = await startTelemetry({ service: "kvault-prefill-worker", metricsAddress, env: process.env });
   const redacted = (url: string): string => url.replace(/\/\/[^@/]*@/, "//[redacted]@");
   const urls = {
     storeUrl: redacted(options.storeUrl),
     registryUrl: redacted(options.registryUrl),
     queueUrl: redacted(options.queueUrl),
   };
-  log.info({ ...options, ...urls, drainMs, logLevel }, "prefill worker starting");
+  log.info({ ...options, ...urls, drainMs, logLevel, metricsAddress }, "prefill worker starting");
   const start = (onEngineFailed: () => void) => startPrefillWorker({ ...options, log, onEngineFailed });
-  await runService({ title: "prefill worker", log, start, closeOptions: { drainMs } });
+  await runService({ title: "prefill worker", log, start, closeOptions: { drainMs }, telemetry });
 }
 
 main().catch((error: unknown) => {

@@ -23,6 +23,7 @@ import {
   toJson,
 } from "@kvault/rpc";
 import type { Engine } from "@kvault/runtime";
+import { measured } from "./build-metrics.ts";
 import { progressMessage, readBuildRequest as readRequest, reportMessage } from "./rpc/build-messages.ts";
 
 /** CompressionReport and Progress as proto JSON. */
@@ -66,14 +67,16 @@ async function runQueuedBuild(job: QueuedBuild, call: JobCall<JsonValue>, deps: 
   const message = fromBinary(BuildRequestSchema, await keys.openRequest(waiting, tenant, contextId, { signal }));
   const lease = await waitForLease(leases, `build.${contextId}`, { ttlMs: LEASE_MS, waitMs: LEASE_WAIT_MS, signal });
   try {
-    const { manifest } = await engine.build(readRequest(message), {
-      signal: AbortSignal.any([signal, lease.lost]),
-      onProgress: (progress) => {
-        const told = create(ProgressSchema, { ...progressMessage(progress), restarts: attempt - 1 });
-        call.onProgress(toJson(ProgressSchema, told));
-      },
-      beforeCommit: () => lease.check(),
-    });
+    const { manifest } = await measured(
+      engine.build(readRequest(message), {
+        signal: AbortSignal.any([signal, lease.lost]),
+        onProgress: (progress) => {
+          const told = create(ProgressSchema, { ...progressMessage(progress), restarts: attempt - 1 });
+          call.onProgress(toJson(ProgressSchema, told));
+        },
+        beforeCommit: () => lease.check(),
+      }),
+    );
     const report = create(CompressionReportSchema, reportMessage(manifest));
     if (report.seconds !== undefined) report.seconds.queue = waitedMs / 1000;
     // Best effort: what stays is collected as garbage.

@@ -9,6 +9,7 @@ import { openKeyRing, openStore } from "@kvault/kvstore";
 import { openQueue } from "@kvault/queue";
 import type { JsonValue } from "@kvault/rpc";
 import { type OpenedWorker, type RunningWorker, startWorker, type WorkerOptions } from "@kvault/worker";
+import { watchBuilds } from "./build-metrics.ts";
 import { BuildSlots } from "./build-slots.ts";
 import { type SharedBuildQueue, takeBuilds } from "./queued-builds.ts";
 import { workerService } from "./rpc/service.ts";
@@ -42,11 +43,15 @@ export function startPrefillWorker(options: PrefillWorkerOptions): Promise<Runni
     {
       role: "prefill",
       capacity: 1,
-      open: (opened) => ({
-        service: workerService(opened.engine, new BuildSlots(maxWaitingBuilds), opened.incarnation),
-        takeWork: () => takeQueued(opened),
-        load: () => ({ residentContextIds: [], residentBytes: 0, runningQueries: 0 }),
-      }),
+      open: (opened) => {
+        const unwatch = watchBuilds(opened.engine);
+        opened.own({ close: async () => unwatch() });
+        return {
+          service: workerService(opened.engine, new BuildSlots(maxWaitingBuilds), opened.incarnation),
+          takeWork: () => takeQueued(opened),
+          load: () => ({ residentContextIds: [], residentBytes: 0, runningQueries: 0 }),
+        };
+      },
     },
   );
 }

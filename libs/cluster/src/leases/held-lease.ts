@@ -5,6 +5,7 @@
  * @module
  */
 import { isKvaultError, KvaultError } from "@kvault/core";
+import { count } from "@kvault/telemetry";
 import { type Lease, RENEWALS_PER_LEASE } from "./leases.ts";
 
 export interface LeaseBackend {
@@ -67,6 +68,7 @@ export class HeldLease implements Lease {
 
   #lose(why: string): void {
     clearInterval(this.#timer);
+    count("kvault_lease_lost_total");
     const details = { lease: this.name, token: this.token };
     this.#controller.abort(new KvaultError("ENGINE_DIED", `Cannot go on under lease "${this.name}": ${why}`, { details }));
   }

@@ -4,6 +4,7 @@
  * @module
  */
 import { abortError, KvaultError, Latest, orAborted, toKvaultError } from "@kvault/core";
+import { bindTrace, inSpan } from "@kvault/telemetry";
 import {
   type AddedJob,
   type AddOptions,
@@ -24,6 +25,8 @@ const ABORT_GRACE_MS = 1_000;
 interface Entry<Job, Result, Progress> {
   readonly key: string;
   readonly job: Job;
+  /** Runs work as part of the trace that added the job. */
+  readonly run: <T>(work: () => T) => T;
   readonly priority: number;
   readonly addedMs: number;
   readonly controller: AbortController;
@@ -76,6 +79,7 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     const entry: Entry<Job, Result, Progress> = {
       key,
       job,
+      run: bindTrace((work) => work()),
       priority,
       addedMs: performance.now(),
       controller: new AbortController(),
@@ -171,14 +175,21 @@ export class LocalQueue<Job, Result, Progress> implements JobQueue<Job, Result, 
     this.#tell(entry, { type: "running", attempt });
     let outcome: JobEvent<Result, Progress>;
     try {
-      const result = await handler(entry.job, {
-        signal: controller.signal,
-        attempt,
-        waitedMs: performance.now() - entry.addedMs,
-        onProgress: (progress) => {
-          if (entry.running && entry.attempt === attempt) this.#tell(entry, { type: "running", attempt, progress });
-        },
-      });
+      const handle = (): Promise<Result> =>
+        handler(entry.job, {
+          signal: controller.signal,
+          attempt,
+          waitedMs: performance.now() - entry.addedMs,
+          onProgress: (progress) => {
+            if (entry.running && entry.attempt === attempt) this.#tell(entry, { type: "running", attempt, progress });
+          },
+        });
+      const attributes = {
+        "messaging.system": "kvault.local",
+        "messaging.operation.type": "process",
+        "messaging.message.id": entry.key,
+      };
+      const result = await entry.run(() => inSpan("process build", { kind: "consumer", attributes }, handle));
       outcome = { type: "completed", result };
     } catch (thrown) {
       const error = controller.signal.aborted ? abortError(controller.signal) : toKvaultError(thrown);

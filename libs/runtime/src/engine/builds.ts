@@ -46,6 +46,7 @@ import {
   saltedContent,
 } from "@kvault/kvstore";
 import { type ContextPrompt, type ModelConfig, ropeFrequencies, windowOf } from "@kvault/model";
+import { inSpan, pastSpan } from "@kvault/telemetry";
 import type { RunLoop } from "../batching/run-loop.ts";
 import { yieldToEventLoop } from "../event-loop.ts";
 import type { ModelRunner, PrefilledContext, RunOptions } from "../model-runner.ts";
@@ -111,10 +112,15 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
       minTokens === undefined || sealed !== undefined
         ? undefined
         : new StoreCheckpoints({ store, contextId, digest, minTokens, signal: call.signal });
-    const context = await prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call), checkpoints);
+    const tokens = { "kvault.tokens": prompt.prefixIds.length + prompt.contextIds.length };
+    const context = await inSpan("prefill", { attributes: tokens }, () =>
+      prefillFor(inputs, deps.loop, runner, prompt, watch("prefill", call), checkpoints),
+    );
     prefilled = context;
     clock.enter("score");
-    const { source, queries } = await gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call));
+    const { source, queries } = await inSpan("score", {}, () =>
+      gatherScoreSource(inputs, deps.loop, runner, context, watch("score", call)),
+    );
     const selection = withWindows(runner.config, selectPairs(plan, source));
     const result = await withWriter(deps.store, request.contextId, async (writer) => {
       const put: PutPart = (bytes, place) =>
@@ -122,14 +128,16 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
           signal: call.signal,
         });
       const refitted = await refitOf(plan, runner, queries);
-      const layers = await putLayers(put, context, selection, plan.codec, refitted, runner.config, clock, call);
+      const layers = await inSpan("compress", { attributes: { "kvault.layers": selection.numLayers } }, () =>
+        putLayers(put, context, selection, plan.codec, refitted, runner.config, clock, call),
+      );
       throwIfAborted(call.signal);
       const seconds = secondsOf(clock, call.queuedSeconds);
       const encryption = sealed === undefined ? {} : ({ encryption: ENCRYPTION } as const);
       const resumedTokens = checkpoints?.restoredTokens ?? 0;
       const manifest = { ...manifestOf(request, identity, plan, runner, prompt, layers, seconds, resumedTokens), ...encryption };
       await call.beforeCommit();
-      return writer.commit(manifest, { signal: call.signal });
+      return inSpan("commit manifest", {}, () => writer.commit(manifest, { signal: call.signal }));
     });
     await checkpoints?.clear();
     return result;
@@ -301,7 +309,16 @@ function secondsOf(clock: BuildClock, queue: number): BuildSeconds {
 }
 
 function watch(phase: BuildPhase, { signal, onProgress }: BuildCall): Pick<RunOptions, "signal" | "onProgress"> {
-  return { signal, onProgress: (done, total) => onProgress({ phase, done, total }) };
+  let sinceMs = Date.now();
+  return {
+    signal,
+    onProgress: (done, total) => {
+      const nowMs = Date.now();
+      pastSpan(`${phase} chunk`, sinceMs, nowMs, { "kvault.done": done, "kvault.total": total });
+      sinceMs = nowMs;
+      onProgress({ phase, done, total });
+    },
+  };
 }
 
 function mebibytes(bytes: number): number {

@@ -18,6 +18,7 @@
  * @module
  */
 import { abortError, fromWire, KvaultError, throwIfAborted, toKvaultError } from "@kvault/core";
+import { carriedTrace } from "@kvault/telemetry";
 import { DELTA_BUFFER_LIMITS, DeltaBuffer, type DeltaBufferLimits } from "./delta-buffer.ts";
 import { type EngineExit, type EngineProcess, forkEngine, type SpawnEngine } from "./engine-process.ts";
 import type { CallMessage, EngineMethod, EventOf, FromEngine, RequestOf, ResultOf } from "./messages.ts";
@@ -100,6 +101,7 @@ interface PendingCall {
   /** Both are no-ops once the caller was answered. */
   readonly resolve: (result: ResultOf<EngineMethod>) => void;
   readonly reject: (error: unknown) => void;
+  readonly traceparent: string | undefined;
   sent: boolean;
   /** Set when the caller was answered with an abort and the engine still works. */
   cancelledAtMs: number | undefined;
@@ -257,6 +259,7 @@ class EngineClient implements Engine {
         onEvent: onEvent as PendingCall["onEvent"],
         resolve: (result) => settle(() => resolve(result as ResultOf<M>)),
         reject: (error) => settle(() => reject(error)),
+        traceparent: carriedTrace(),
         sent: false,
         cancelledAtMs: undefined,
       };
@@ -268,8 +271,8 @@ class EngineClient implements Engine {
 
   #send(call: PendingCall): void {
     call.sent = true;
-    const { id, method, request } = call;
-    this.#process?.send({ type: "call", id, method, request, sentAtMs: Date.now() } as CallMessage);
+    const { id, method, request, traceparent } = call;
+    this.#process?.send({ type: "call", id, method, request, sentAtMs: Date.now(), traceparent } as CallMessage);
   }
 
   #cancel(call: PendingCall, error: KvaultError): void {

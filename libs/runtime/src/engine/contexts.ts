@@ -66,6 +66,7 @@ export class ResidentContexts {
   readonly #flights = new SingleFlight<CacheReason>();
   readonly #gone = new Map<string, CacheReason>();
   #reservedBytes = 0;
+  #madeRoom = 0;
 
   constructor({ budgetBytes, find, lostContextIds }: ResidentContextsOptions) {
     this.#budgetBytes = budgetBytes;
@@ -83,6 +84,19 @@ export class ResidentContexts {
     for (const entry of this.#entries.values()) bytes += entry.bytes;
     for (const entry of this.#leaving) bytes += entry.bytes;
     return bytes;
+  }
+
+  /** Bytes of what queries read now. */
+  get occupiedBytes(): number {
+    let bytes = 0;
+    for (const entry of this.#entries.values()) if (entry.leases > 0) bytes += entry.bytes;
+    for (const entry of this.#leaving) bytes += entry.bytes;
+    return bytes;
+  }
+
+  /** Contexts let go to make room so far. */
+  get evictions(): number {
+    return this.#madeRoom;
   }
 
   /** Loads the context if it is not resident. INCOMPATIBLE_MODEL when the resident one is another than asked for. */
@@ -163,7 +177,7 @@ export class ResidentContexts {
     }
     for (const [id] of idle) {
       if (this.bytes + this.#reservedBytes + bytes <= this.#budgetBytes) return;
-      this.evict(id);
+      if (this.evict(id)) this.#madeRoom++;
     }
   }
 

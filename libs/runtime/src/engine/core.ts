@@ -132,6 +132,8 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       residentContextIds: contexts.ids,
       residentBytes: contexts.bytes,
       models: models.names,
+      occupiedBytes: contexts.occupiedBytes,
+      evictions: contexts.evictions,
     }),
     async close() {
       loop.close();

@@ -60,6 +60,8 @@ export type CallMessage = {
     readonly request: RequestOf<M>;
     /** Milliseconds since the epoch; the pipe may hold a message while a run blocks the engine. */
     readonly sentAtMs: number;
+    /** The trace that the caller is part of. */
+    readonly traceparent?: string | undefined;
   };
 }[EngineMethod];
 

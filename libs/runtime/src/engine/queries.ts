@@ -11,6 +11,7 @@
  * @module
  */
 import { invalidArgument, KvaultError } from "@kvault/core";
+import { inSpan, pastSpan } from "@kvault/telemetry";
 import type { AnswerEnd, RunLoop } from "../batching/run-loop.ts";
 import type { ModelRunner, ResidentContext } from "../model-runner.ts";
 import { fullLayer } from "../resident-context.ts";
@@ -64,7 +65,9 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
     checkTokens(resume?.tokenIds ?? [], runner.config.vocabSize);
     asked =
       source.type === "stored"
-        ? await askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal, request.loadTimeoutMs)
+        ? await inSpan("load", { attributes: { "kvault.context.id": source.contextId } }, () =>
+            askStored(contexts, { contextId: source.contextId, digest: source.digest, model }, signal, request.loadTimeoutMs),
+          )
         : await askInline(deps, runner, source.content, signal);
     await runner.prepareSteps();
     const { resident, contextTokens, cache } = asked;
@@ -85,6 +88,7 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
           })
         : endedBefore(answer.finishReason, nowMs());
     const { text, newTokens } = answer;
+    tellRuns(end, receivedMs, nowMs(), newTokens);
     // Every run after the first token drew one more, the token that ended the answer included.
     const drawn = newTokens - (resume?.tokenIds.length ?? 0);
     const gaps = end.finishReason === "end" ? drawn : drawn - 1;
@@ -107,6 +111,19 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
     asked?.release();
     lease.release();
   }
+}
+
+/** The answer's runs as spans: up to its first token, then all its steps as one. */
+function tellRuns(
+  { firstTokenMs, firstRunMs, lastTokenMs }: AnswerEnd,
+  receivedMs: number,
+  nowMs: number,
+  newTokens: number,
+): void {
+  const atMs = (ms: number): number => Date.now() - (nowMs - ms);
+  const queueMs = firstRunMs - receivedMs;
+  pastSpan("first token", atMs(firstRunMs), atMs(firstTokenMs), { "kvault.wait_ms": queueMs });
+  pastSpan("steps", atMs(firstTokenMs), atMs(lastTokenMs), { "gen_ai.usage.output_tokens": newTokens });
 }
 
 /** An answer of which only the end was missing. */

@@ -8,6 +8,7 @@
  * @module
  */
 import { KvaultError, toWire } from "@kvault/core";
+import { inSpan } from "@kvault/telemetry";
 import type { CallMessage, EngineMethod, EventOf, FromEngine, RequestOf, ResultOf, ToEngine } from "./messages.ts";
 import { HEARTBEAT_MS } from "./messages.ts";
 import type { EngineOptions, EngineSnapshot } from "./types.ts";
@@ -67,7 +68,7 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
     heartbeat = setInterval(beat, HEARTBEAT_MS);
   };
 
-  const run = async ({ id, method, request, sentAtMs }: CallMessage): Promise<void> => {
+  const run = async ({ id, method, request, sentAtMs, traceparent: parent }: CallMessage): Promise<void> => {
     const controller = new AbortController();
     let resolve = (): void => undefined;
     const proceed = new Promise<void>((answered) => {
@@ -84,7 +85,7 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
     try {
       if (core === undefined) throw new KvaultError("INTERNAL", `Cannot ${method}: the engine is not open`);
       const handler = core.handlers[method] as (request: unknown, call: unknown) => Promise<ResultOf<EngineMethod>>;
-      answer = { type: "result", id, result: await handler(request, call) };
+      answer = { type: "result", id, result: await inCallSpan(method, parent, () => handler(request, call)) };
     } catch (error) {
       answer = { type: "error", id, error: toWire(error) };
     }
@@ -125,4 +126,9 @@ export function serveEngine(channel: EngineChannel, openCore: (options: OpenCore
         message satisfies never;
     }
   });
+}
+
+/** Calls that belong to no trace begin none: warming and probing would be most of what is told. */
+function inCallSpan<T>(method: EngineMethod, parent: string | undefined, work: () => Promise<T>): Promise<T> {
+  return parent === undefined ? work() : inSpan(`engine ${method}`, { parent }, work);
 }

@@ -30,6 +30,8 @@ export interface EngineOptions {
   readonly device?: DeviceName;
   /** Contexts of so many tokens and more keep checkpoints of their prefill; never when absent. */
   readonly checkpointTokens?: number;
+  /** What it works for, in the name of its telemetry: `prefill` or `decode`. */
+  readonly role?: string;
   /** Models kept open at once; 2 when absent. */
   readonly maxModels?: number;
 }
@@ -210,6 +212,10 @@ export interface EngineSnapshot {
   readonly residentBytes: number;
   /** Models that are open. */
   readonly models: readonly string[];
+  /** Of resident contexts, those being read by queries. */
+  readonly occupiedBytes?: number;
+  /** Contexts let go to make room, since the process began. */
+  readonly evictions?: number;
 }
 
 /**

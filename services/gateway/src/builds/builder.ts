@@ -19,6 +19,7 @@ import { isKvaultError, KvaultError } from "@kvault/core";
 import { type BlobStore, deleteBuildRequest, type KeyRing, putBuildRequest, readManifest } from "@kvault/kvstore";
 import {
   BuildRequestSchema,
+  type CompressionReport,
   CompressionReportSchema,
   create,
   fromJson,
@@ -29,6 +30,7 @@ import {
   toBinary,
   toJson,
 } from "@kvault/rpc";
+import { count } from "@kvault/telemetry";
 import type { ContextCatalogue, ContextRecord, ContextState } from "../catalogue/context-catalogue.ts";
 import { reportOf } from "../catalogue/from-manifest.ts";
 import { contentBytes, contentMessage } from "../validation/content.ts";
@@ -51,6 +53,8 @@ export interface BuilderDeps {
   readonly log: RpcLogger;
   /** Most bytes of texts waiting or being built. */
   readonly maxQueuedBytes: number;
+  /** Told of every build that ended well. */
+  readonly onBuilt?: (report: CompressionReport) => void;
   /** Secret in the digests of a tenant's contexts: it joins the job on its way to a worker. */
   saltOf(tenant: string): string;
 }
@@ -193,7 +197,7 @@ export class Builder {
         ended = event.type === "completed" || event.type === "failed";
         switch (event.type) {
           case "waiting":
-            await catalogue.change(record, creating({ phase: Progress_Phase.QUEUED, restarts: event.attempt - 1 }));
+            await catalogue.change(record, queuedAgain(record, event.attempt - 1));
             break;
           case "running":
             if (event.progress !== undefined) await catalogue.change(record, creating(fromJson(ProgressSchema, event.progress)));
@@ -204,11 +208,14 @@ export class Builder {
             if (missing === undefined) await this.#warm(record);
             const report = fromJson(CompressionReportSchema, event.result);
             await catalogue.change(record, missing ?? { type: "active", report });
+            if (missing === undefined) this.#deps.onBuilt?.(report);
+            count("kvault_builds_total", 1, { outcome: missing === undefined ? "ok" : "INTERNAL" });
             log.info(ids, missing === undefined ? "context built" : "context build unknown");
             break;
           }
           case "failed":
             await catalogue.change(record, { type: "failed", error: event.error });
+            count("kvault_builds_total", 1, { outcome: event.error.code });
             log.warn({ ...ids, code: event.error.code, err: event.error }, "context build failed");
             break;
         }
@@ -260,6 +267,12 @@ function lost(cause?: unknown): ContextState {
     type: "failed",
     error: new KvaultError("ENGINE_DIED", "Cannot tell how the build ended: create the context again", options),
   };
+}
+
+/** Waiting, with the tokens that its text is expected to have. */
+function queuedAgain({ state }: ContextRecord, restarts: number): ContextState {
+  const isQueued = state.type === "creating" && state.progress.phase === Progress_Phase.QUEUED;
+  return creating({ phase: Progress_Phase.QUEUED, restarts, total: isQueued ? state.progress.total : 0 });
 }
 
 /** The state of a build that has just got that far. */

@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto";
 import { invalidArgument, isKvaultError, KvaultError, sha256Hex } from "@kvault/core";
 import { putAttributes, takeRequestId } from "@kvault/kvstore";
 import { type CreateContextRequest, type Operation, Progress_Phase, type ServerCall } from "@kvault/rpc";
+import { annotate } from "@kvault/telemetry";
 import type { BuildJob } from "../builds/build-job.ts";
 import { creating } from "../builds/builder.ts";
 import { changeContext } from "../catalogue/change-context.ts";
@@ -14,6 +15,8 @@ import { attributesOf, type ContextRecord, firstAttributes } from "../catalogue/
 import { operationMessage } from "../catalogue/context-message.ts";
 import { isExpired } from "../catalogue/find-context.ts";
 import type { GatewayDeps } from "../deps.ts";
+import { expectedTokens } from "../telemetry/backlog.ts";
+import { contentBytes } from "../validation/content.ts";
 
 /** A context that is being deleted is waited for, then started anew; at most so often. */
 const MAX_TRIES = 3;
@@ -36,7 +39,15 @@ export async function acceptContext(
   const first = firstAttributes(plan);
   // A record's manifest does not tell of these: they are its first change.
   const attributes = pinned || refreshOnUse ? { ...first, pinned, refreshOnUse, revision: 1 } : first;
-  const fresh: ContextRecord = { ...rest, ...attributes, id, buildId, state: creating({ phase: Progress_Phase.QUEUED }) };
+  const fresh: ContextRecord = {
+    ...rest,
+    ...attributes,
+    id,
+    buildId,
+    state: creating({ phase: Progress_Phase.QUEUED, total: expectedTokens(contentBytes(plan.content)) }),
+  };
+  deps.recent.note(call, { contextId: id, model: plan.model });
+  annotate({ "kvault.context.id": id, "gen_ai.request.model": plan.model });
   if (validateOnly) return operationMessage((await deps.catalogue.get(id)) ?? fresh);
 
   const isFirst = requestId === "" || (await takeRequest(requestId, fresh, deps));

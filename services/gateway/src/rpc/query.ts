@@ -20,6 +20,7 @@ import {
 } from "@kvault/rpc";
 import { findActive } from "../catalogue/find-context.ts";
 import type { GatewayDeps } from "../deps.ts";
+import { toldAnswer } from "../telemetry/answer-telemetry.ts";
 import { contentMessage, readContent } from "../validation/content.ts";
 import { findModel } from "../validation/create-request.ts";
 import { contextIdFrom } from "../validation/names.ts";
@@ -123,13 +124,20 @@ async function* queryRecord(
 async function* stream(
   affinity: string,
   execution: Execution,
-  { admission, decode }: GatewayDeps,
+  { admission, decode, recent }: GatewayDeps,
   call: ServerCall,
   bytes = 0,
 ): AsyncGenerator<Event, void, undefined> {
   const release = admission.take(execution.serviceClass ?? ServiceClass.INTERACTIVE);
+  const contextId = execution.source?.case === "contextId" ? affinity : "";
+  const { model = "" } = execution;
+  recent.note(call, { contextId, model });
   try {
-    for await (const { event } of decode.execute(affinity, execution, call, bytes)) yield { event };
+    const asked = { model, contextId, maxTokens: execution.limits?.maxTokens ?? 0 };
+    for await (const { event } of toldAnswer(asked, () => decode.execute(affinity, execution, call, bytes))) {
+      if (event.case === "answer") recent.note(call, { answer: event.value });
+      yield { event };
+    }
   } finally {
     release();
   }

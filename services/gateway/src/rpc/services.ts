@@ -22,6 +22,7 @@ import { cancelOperation } from "./cancel-operation.ts";
 import { countTokens } from "./count-tokens.ts";
 import { createContext } from "./create-context.ts";
 import { deleteContext } from "./delete-context.ts";
+import { explainRequest } from "./explain-request.ts";
 import { getContext } from "./get-context.ts";
 import { getModel } from "./get-model.ts";
 import { getOperation } from "./get-operation.ts";
@@ -69,7 +70,7 @@ export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
     }),
     implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch), countTokens: scoped(countTokens) }),
     implement(Models, { listModels: scoped(listModels), getModel: scoped(getModel) }),
-    implement(Cluster, { listWorkers: scoped(listWorkers) }),
+    implement(Cluster, { listWorkers: scoped(listWorkers), explainRequest: scoped(explainRequest) }),
     implement(Operations, {
       getOperation: scoped(getOperation),
       waitOperation: scoped(waitOperation),

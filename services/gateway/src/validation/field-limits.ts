@@ -68,6 +68,7 @@ export const FIELD_LIMITS: FieldLimits = {
 
   "kvault.v1.CountTokensRequest.model": NAME,
   "kvault.v1.CountTokensRequest.question": QUESTION,
+  "kvault.v1.ExplainRequestRequest.request_id": NAME,
 
   "kvault.v1.ListModelsRequest.page_token": PAGE_TOKEN,
   "kvault.v1.GetModelRequest.name": NAME,

@@ -22,7 +22,9 @@ import {
   type StatusResponse,
   type WarmReplicaSchema,
 } from "@kvault/rpc";
+import { annotate, count, inSpan } from "@kvault/telemetry";
 import { overloaded, shareOf } from "../admission/admission.ts";
+import { RecentRequests } from "../explain/recent-requests.ts";
 import { type Candidate, chooseWorker } from "../routing/choose-worker.ts";
 import { rank } from "../routing/rendezvous.ts";
 import { type WorkerSample, WorkerView } from "../routing/worker-view.ts";
@@ -75,7 +77,10 @@ export class DecodePool {
   /** Loads ahead of a question, by context. */
   readonly #warming = new Map<string, AbortController>();
 
-  constructor(addresses: readonly string[], access?: WorkerAccess) {
+  readonly #recent: RecentRequests;
+
+  constructor(addresses: readonly string[], access?: WorkerAccess, recent: RecentRequests = new RecentRequests()) {
+    this.#recent = recent;
     this.#workers = new WorkerSet(addresses, {
       access,
       beatIntervalMs: BEAT_INTERVAL_MS,
@@ -117,8 +122,17 @@ export class DecodePool {
       let option: Option | undefined;
       let end: (well: boolean) => void = () => undefined;
       let answered = false;
+      let decision = "none";
+      let tellAttempt: (outcome: string) => void = () => undefined;
       try {
-        option = await this.#choose(route, failed, request);
+        option = await inSpan("route", {}, async () => {
+          const chosen = await this.#choose(route, failed, request);
+          decision = decisionOf(chosen, failures, sent.length);
+          annotate({ "kvault.route.decision": decision, "kvault.route.worker": chosen.link.address });
+          return chosen;
+        });
+        count("kvault_route_total", 1, { decision });
+        tellAttempt = this.#recent.attempt(call, { worker: option.link.address, decision, sentTokens: sent.length });
         end = option.view.begin(affinity, Date.now());
         for await (const response of option.link.client.execute(sent.rest(request), { ...onward(call), join: joinDeltas })) {
           const { event } = response;
@@ -129,6 +143,7 @@ export class DecodePool {
             failures = 0;
           } else if (event.case === "answer") {
             answered = true;
+            tellAttempt("OK");
             end(true);
             sent.complete(event.value, Date.now());
           }
@@ -139,6 +154,8 @@ export class DecodePool {
           details: { worker: option.link.address },
         });
       } catch (error) {
+        if (option === undefined) count("kvault_route_total", 1, { decision: "none" });
+        tellAttempt(isKvaultError(error) ? error.code : "INTERNAL");
         if (call.signal.aborted || answered || !mayHelpElsewhere(error)) throw error;
         end(false);
         failures++;
@@ -156,6 +173,7 @@ export class DecodePool {
         call.log.warn(fields, sentTokens > 0 ? "answer moves to another worker" : "query tried again");
         if (!this.#hasUntried(failed)) await pause(failures, call.signal);
       } finally {
+        tellAttempt("CANCELLED");
         end(true);
       }
     }
@@ -310,6 +328,12 @@ function joinDeltas(waiting: ExecuteResponse, next: ExecuteResponse): ExecuteRes
   waiting.event.value.text += next.event.value.text;
   waiting.event.value.tokenIds.push(...next.event.value.tokenIds);
   return waiting;
+}
+
+/** Why a worker is asked, for metrics and whoever wants it explained. */
+function decisionOf({ resident }: Option, failures: number, sentTokens: number): string {
+  if (failures > 0) return sentTokens > 0 ? "move" : "retry";
+  return resident ? "resident" : "load";
 }
 
 /** The worker's trouble, not the query's. */

@@ -6,6 +6,7 @@
  */
 import type { BuildRequest, BuildResponseSchema, MessageInitShape, ServerCall } from "@kvault/rpc";
 import type { BuildProgress, BuildResult, Engine } from "@kvault/runtime";
+import { measured } from "../build-metrics.ts";
 import type { BuildSlots } from "../build-slots.ts";
 import { latestProgress } from "../latest-progress.ts";
 import { progressMessage, readBuildRequest, reportMessage } from "./build-messages.ts";
@@ -23,7 +24,7 @@ export const build = ({ engine, slots }: BuildDeps) =>
     const release = slots.take();
     try {
       const { manifest } = yield* progressEvents(
-        latestProgress<BuildProgress, BuildResult>((onProgress) => engine.build(wanted, { signal, onProgress })),
+        latestProgress<BuildProgress, BuildResult>((onProgress) => measured(engine.build(wanted, { signal, onProgress }))),
       );
       yield { event: { case: "report", value: reportMessage(manifest) } };
     } finally {

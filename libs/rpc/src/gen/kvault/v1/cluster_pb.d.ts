@@ -4,6 +4,9 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Context } from "./contexts_pb.js";
+import type { CacheInfo, Timings, Usage } from "./common_pb.js";
 
 /**
  * Describes the file kvault/v1/cluster.proto.
@@ -144,6 +147,160 @@ export enum Worker_Role {
 export declare const Worker_RoleSchema: GenEnum<Worker_Role>;
 
 /**
+ * @generated from message kvault.v1.ExplainRequestRequest
+ */
+export declare type ExplainRequestRequest = Message<"kvault.v1.ExplainRequestRequest"> & {
+  /**
+   * As sent in, or answered with, "x-request-id".
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message kvault.v1.ExplainRequestRequest.
+ * Use `create(ExplainRequestRequestSchema)` to create a new message.
+ */
+export declare const ExplainRequestRequestSchema: GenMessage<ExplainRequestRequest>;
+
+/**
+ * @generated from message kvault.v1.ExplainRequestResponse
+ */
+export declare type ExplainRequestResponse = Message<"kvault.v1.ExplainRequestResponse"> & {
+  /**
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+
+  /**
+   * "kvault.v1.Inference/Query".
+   *
+   * @generated from field: string method = 2;
+   */
+  method: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp start_time = 3;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * @generated from field: uint64 duration_ms = 4;
+   */
+  durationMs: bigint;
+
+  /**
+   * "OK", the code of its error, or empty while it runs.
+   *
+   * @generated from field: string outcome = 5;
+   */
+  outcome: string;
+
+  /**
+   * @generated from field: string model = 6;
+   */
+  model: string;
+
+  /**
+   * "contexts/{id}" that it asked or made.
+   *
+   * @generated from field: string context_name = 7;
+   */
+  contextName: string;
+
+  /**
+   * That context as it is now; for one that was made, its report has the seconds of every phase.
+   *
+   * @generated from field: kvault.v1.Context context = 8;
+   */
+  context?: Context | undefined;
+
+  /**
+   * In their order; of a batch all questions'.
+   *
+   * @generated from field: repeated kvault.v1.ExplainRequestResponse.Attempt attempts = 9;
+   */
+  attempts: ExplainRequestResponse_Attempt[];
+
+  /**
+   * Of the answer; of a batch the last one's.
+   *
+   * @generated from field: kvault.v1.Usage usage = 10;
+   */
+  usage?: Usage | undefined;
+
+  /**
+   * @generated from field: kvault.v1.Timings timings = 11;
+   */
+  timings?: Timings | undefined;
+
+  /**
+   * @generated from field: kvault.v1.CacheInfo cache = 12;
+   */
+  cache?: CacheInfo | undefined;
+
+  /**
+   * Of its trace; empty without tracing.
+   *
+   * @generated from field: string trace_id = 13;
+   */
+  traceId: string;
+};
+
+/**
+ * Describes the message kvault.v1.ExplainRequestResponse.
+ * Use `create(ExplainRequestResponseSchema)` to create a new message.
+ */
+export declare const ExplainRequestResponseSchema: GenMessage<ExplainRequestResponse>;
+
+/**
+ * A worker that was asked.
+ *
+ * @generated from message kvault.v1.ExplainRequestResponse.Attempt
+ */
+export declare type ExplainRequestResponse_Attempt = Message<"kvault.v1.ExplainRequestResponse.Attempt"> & {
+  /**
+   * @generated from field: string worker = 1;
+   */
+  worker: string;
+
+  /**
+   * "resident": it held the context; "load": it had to load it; "retry": after a failure without a token; "move": after one with tokens sent.
+   *
+   * @generated from field: string decision = 2;
+   */
+  decision: string;
+
+  /**
+   * Milliseconds after the request came.
+   *
+   * @generated from field: uint64 at_ms = 3;
+   */
+  atMs: bigint;
+
+  /**
+   * Tokens that the caller had by then.
+   *
+   * @generated from field: uint32 sent_tokens = 4;
+   */
+  sentTokens: number;
+
+  /**
+   * "OK", the code of its error, or empty while it runs.
+   *
+   * @generated from field: string outcome = 5;
+   */
+  outcome: string;
+};
+
+/**
+ * Describes the message kvault.v1.ExplainRequestResponse.Attempt.
+ * Use `create(ExplainRequestResponse_AttemptSchema)` to create a new message.
+ */
+export declare const ExplainRequestResponse_AttemptSchema: GenMessage<ExplainRequestResponse_Attempt>;
+
+/**
  * The machines behind the API.
  *
  * @generated from service kvault.v1.Cluster
@@ -158,6 +315,16 @@ export declare const Cluster: GenService<{
     methodKind: "unary";
     input: typeof ListWorkersRequestSchema;
     output: typeof ListWorkersResponseSchema;
+  },
+  /**
+   * How one of the caller's requests was routed, what it found and what each phase cost, as far as this gateway remembers: it keeps the last ones.
+   *
+   * @generated from rpc kvault.v1.Cluster.ExplainRequest
+   */
+  explainRequest: {
+    methodKind: "unary";
+    input: typeof ExplainRequestRequestSchema;
+    output: typeof ExplainRequestResponseSchema;
   },
 }>;
 

@@ -3,12 +3,15 @@
 /* eslint-disable */
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_kvault_v1_common } from "./common_pb.js";
+import { file_kvault_v1_contexts } from "./contexts_pb.js";
 
 /**
  * Describes the file kvault/v1/cluster.proto.
  */
 export const file_kvault_v1_cluster = /*@__PURE__*/
-  fileDesc("ChdrdmF1bHQvdjEvY2x1c3Rlci5wcm90bxIJa3ZhdWx0LnYxIhQKEkxpc3RXb3JrZXJzUmVxdWVzdCI5ChNMaXN0V29ya2Vyc1Jlc3BvbnNlEiIKB3dvcmtlcnMYASADKAsyES5rdmF1bHQudjEuV29ya2VyIsICCgZXb3JrZXISJAoEcm9sZRgBIAEoDjIWLmt2YXVsdC52MS5Xb3JrZXIuUm9sZRIPCgdhZGRyZXNzGAIgASgJEgwKBGxpdmUYAyABKAgSEwoLaW5jYXJuYXRpb24YBCABKAkSEAoIZHJhaW5pbmcYBSABKAgSDgoGbW9kZWxzGAYgAygJEhYKDnJ1bm5pbmdfYnVpbGRzGAcgASgNEhcKD3J1bm5pbmdfcXVlcmllcxgIIAEoDRIWCg5yZXNpZGVudF9ieXRlcxgJIAEoBBIZChFyZXNpZGVudF9jb250ZXh0cxgKIAMoCRIXCg9lbmdpbmVfcmVzdGFydHMYCyABKA0iPwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASEAoMUk9MRV9QUkVGSUxMEAESDwoLUk9MRV9ERUNPREUQAjJXCgdDbHVzdGVyEkwKC0xpc3RXb3JrZXJzEh0ua3ZhdWx0LnYxLkxpc3RXb3JrZXJzUmVxdWVzdBoeLmt2YXVsdC52MS5MaXN0V29ya2Vyc1Jlc3BvbnNlYgZwcm90bzM");
+  fileDesc("ChdrdmF1bHQvdjEvY2x1c3Rlci5wcm90bxIJa3ZhdWx0LnYxIhQKEkxpc3RXb3JrZXJzUmVxdWVzdCI5ChNMaXN0V29ya2Vyc1Jlc3BvbnNlEiIKB3dvcmtlcnMYASADKAsyES5rdmF1bHQudjEuV29ya2VyIsICCgZXb3JrZXISJAoEcm9sZRgBIAEoDjIWLmt2YXVsdC52MS5Xb3JrZXIuUm9sZRIPCgdhZGRyZXNzGAIgASgJEgwKBGxpdmUYAyABKAgSEwoLaW5jYXJuYXRpb24YBCABKAkSEAoIZHJhaW5pbmcYBSABKAgSDgoGbW9kZWxzGAYgAygJEhYKDnJ1bm5pbmdfYnVpbGRzGAcgASgNEhcKD3J1bm5pbmdfcXVlcmllcxgIIAEoDRIWCg5yZXNpZGVudF9ieXRlcxgJIAEoBBIZChFyZXNpZGVudF9jb250ZXh0cxgKIAMoCRIXCg9lbmdpbmVfcmVzdGFydHMYCyABKA0iPwoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASEAoMUk9MRV9QUkVGSUxMEAESDwoLUk9MRV9ERUNPREUQAiIrChVFeHBsYWluUmVxdWVzdFJlcXVlc3QSEgoKcmVxdWVzdF9pZBgBIAEoCSL4AwoWRXhwbGFpblJlcXVlc3RSZXNwb25zZRISCgpyZXF1ZXN0X2lkGAEgASgJEg4KBm1ldGhvZBgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtkdXJhdGlvbl9tcxgEIAEoBBIPCgdvdXRjb21lGAUgASgJEg0KBW1vZGVsGAYgASgJEhQKDGNvbnRleHRfbmFtZRgHIAEoCRIjCgdjb250ZXh0GAggASgLMhIua3ZhdWx0LnYxLkNvbnRleHQSOwoIYXR0ZW1wdHMYCSADKAsyKS5rdmF1bHQudjEuRXhwbGFpblJlcXVlc3RSZXNwb25zZS5BdHRlbXB0Eh8KBXVzYWdlGAogASgLMhAua3ZhdWx0LnYxLlVzYWdlEiMKB3RpbWluZ3MYCyABKAsyEi5rdmF1bHQudjEuVGltaW5ncxIjCgVjYWNoZRgMIAEoCzIULmt2YXVsdC52MS5DYWNoZUluZm8SEAoIdHJhY2VfaWQYDSABKAkaYAoHQXR0ZW1wdBIOCgZ3b3JrZXIYASABKAkSEAoIZGVjaXNpb24YAiABKAkSDQoFYXRfbXMYAyABKAQSEwoLc2VudF90b2tlbnMYBCABKA0SDwoHb3V0Y29tZRgFIAEoCTKuAQoHQ2x1c3RlchJMCgtMaXN0V29ya2VycxIdLmt2YXVsdC52MS5MaXN0V29ya2Vyc1JlcXVlc3QaHi5rdmF1bHQudjEuTGlzdFdvcmtlcnNSZXNwb25zZRJVCg5FeHBsYWluUmVxdWVzdBIgLmt2YXVsdC52MS5FeHBsYWluUmVxdWVzdFJlcXVlc3QaIS5rdmF1bHQudjEuRXhwbGFpblJlcXVlc3RSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp, file_kvault_v1_common, file_kvault_v1_contexts]);
 
 /**
  * Describes the message kvault.v1.ListWorkersRequest.
@@ -42,6 +45,27 @@ export const Worker_RoleSchema = /*@__PURE__*/
  */
 export const Worker_Role = /*@__PURE__*/
   tsEnum(Worker_RoleSchema);
+
+/**
+ * Describes the message kvault.v1.ExplainRequestRequest.
+ * Use `create(ExplainRequestRequestSchema)` to create a new message.
+ */
+export const ExplainRequestRequestSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_cluster, 3);
+
+/**
+ * Describes the message kvault.v1.ExplainRequestResponse.
+ * Use `create(ExplainRequestResponseSchema)` to create a new message.
+ */
+export const ExplainRequestResponseSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_cluster, 4);
+
+/**
+ * Describes the message kvault.v1.ExplainRequestResponse.Attempt.
+ * Use `create(ExplainRequestResponse_AttemptSchema)` to create a new message.
+ */
+export const ExplainRequestResponse_AttemptSchema = /*@__PURE__*/
+  messageDesc(file_kvault_v1_cluster, 4, 0);
 
 /**
  * The machines behind the API.

@@ -1,0 +1,75 @@
+/**
+ * What the gateway's benches measure: a gateway in its own process before a simulated worker in
+ * another.
+ *
+ * @module
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createClient, openChannel, Workers } from "@kvault/rpc";
+import { type Api, build, connect } from "../../e2e/support/api.ts";
+import { type Environment, freePort, type RunningProcess, startService } from "../../e2e/support/kvault.ts";
+import type { AskOnce } from "./load.ts";
+
+export const TOKENS = 16;
+/** Linux' clock ticks a second, as in /proc/PID/stat. */
+const TICKS = 100;
+
+export interface Rig {
+  readonly api: Api;
+  readonly gateway: RunningProcess;
+  readonly viaGateway: AskOnce;
+  readonly straight: AskOnce;
+  stop(): Promise<void>;
+}
+
+/** `more`: variables of the gateway. */
+export async function startRig(tokenMs: number, places: number, more: Environment = {}): Promise<Rig> {
+  const folder = await mkdtemp(join(tmpdir(), "kvault-bench-"));
+  const [workerAddress, address] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`];
+  const worker: ChildProcess = fork(new URL("./simulated-worker.ts", import.meta.url), [
+    workerAddress,
+    String(tokenMs),
+    String(places),
+  ]);
+  await once(worker, "message");
+  const env = {
+    KVAULT_GATEWAY_ADDRESS: address,
+    KVAULT_STORE_URL: `file:${folder}`,
+    KVAULT_CACHE_DIR: folder,
+    KVAULT_PREFILL_WORKERS: workerAddress,
+    KVAULT_DECODE_WORKERS: workerAddress,
+    KVAULT_LOG_LEVEL: "error",
+    ...more,
+  };
+  const gateway = await startService("gateway", env, address);
+  const api = await connect(address);
+  const { name } = await build(api, { model: "smollm2-135m", content: { content: { case: "text", value: "A text." } } });
+  const channel = openChannel(workerAddress);
+  const client = createClient(Workers, channel);
+  const limits = { maxTokens: TOKENS };
+  return {
+    api,
+    gateway,
+    viaGateway: () => api.inference.query({ source: { case: "context", value: name }, question: "What?", limits }),
+    straight: () => client.execute({ source: { case: "contextId", value: name }, question: "What?", limits }),
+    async stop() {
+      channel.close();
+      api.close();
+      await gateway.stop();
+      worker.kill("SIGTERM");
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Processor seconds a process has used. */
+export function cpuSeconds(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+}
