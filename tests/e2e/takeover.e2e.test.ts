@@ -7,8 +7,8 @@ import { redisCommand, startRedis } from "../servers/redis-server.ts";
 import { connect, createRequest, submit, untilActive } from "./support/api.ts";
 import { freePort, type RunningProcess, startService } from "./support/kvault.ts";
 
-/** Fifteen chunks and a bit: two that were under way or not kept yet are within the bound. */
-const TEXT = "The seventh vault holds the letters of the second keeper, who counted every lamp in the long hall. ".repeat(390);
+/** Fourteen chunks: two that were under way or not kept yet are within the bound. */
+const TEXT = "The seventh vault holds the letters of the second keeper, who counted every lamp in the long hall. ".repeat(360);
 const KILL_AT = 0.9;
 const MAX_EXTRA = 0.15;
 /** After so long a worker that is silent counts as gone. */
