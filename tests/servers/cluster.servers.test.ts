@@ -14,6 +14,7 @@ import {
   Contexts,
   create,
   createClient,
+  fromRpcStatus,
   Inference,
   openChannel,
   ProgressSchema,
@@ -213,6 +214,8 @@ describe("a cluster over Redis", () => {
     const state = { type: "creating" as const, progress: create(ProgressSchema, {}) };
     await catalogue.begin({ ...record, buildId: randomUUID(), createTimeMs: Date.now() - 60_000, state });
     await inState(api, context, Context_State.FAILED);
+    const { error } = await api.contexts.getContext({ name: context });
+    expect(error && fromRpcStatus(error)).toMatchObject({ code: "ENGINE_DIED", retryable: true });
     expect(await submit(api, TEXT)).toBe(context);
     await inState(api, context, Context_State.ACTIVE);
   });
