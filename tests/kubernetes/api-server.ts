@@ -1,6 +1,7 @@
 /**
- * A real Kubernetes API server over a real etcd, on loopback, with RBAC on: ready in seconds, gone
- * with its folder. No nodes: what pods would do is done by the test.
+ * A real Kubernetes API server over a real etcd, with the controllers that make pods of Deployments
+ * and EndpointSlices of Services; on loopback, with RBAC on, gone with its folder. No nodes: what
+ * kubelets would say of pods is said by the test.
  *
  * @module
  */
@@ -85,6 +86,23 @@ export async function startApiServer(): Promise<ApiServer> {
       if (Date.now() - startedMs > READY_MS) throw new Error(`the API server is not ready: ${output}`);
       await sleep(250);
     }
+    const config = {
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "test",
+      clusters: [{ name: "test", cluster: { server: `https://127.0.0.1:${port}`, "insecure-skip-tls-verify": true } }],
+      users: [{ name: "admin", user: { token: "admin-token" } }],
+      contexts: [{ name: "test", context: { cluster: "test", user: "admin" } }],
+    };
+    await writeFile(at("controllers.json"), JSON.stringify(config), { mode: 0o600 });
+    launch("kube-controller-manager", [
+      `--kubeconfig=${at("controllers.json")}`,
+      "--controllers=deployment-controller,replicaset-controller,endpointslice-controller,serviceaccount-controller",
+      "--leader-elect=false",
+      "--bind-address=127.0.0.1",
+      `--secure-port=${await freePort()}`,
+      `--cert-dir=${at("controllers")}`,
+    ]);
     return {
       port,
       kubectlCommand: [await kubectlPath(), ...access, `--cache-dir=${at("cache")}`].map((word) => `"${word}"`).join(" "),
