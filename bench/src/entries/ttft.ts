@@ -50,7 +50,7 @@ export const ttft: Entry = {
       },
       warm: { samples: 5, warmUps: 1, sample: () => firstTokenMs(engine, request) },
       reading: {
-        samples: 2,
+        samples: 1,
         warmUps: 0,
         sample: async () => {
           const { ms } = await llama.prefill({ ids });

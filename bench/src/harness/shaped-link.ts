@@ -12,6 +12,9 @@ import { fileURLToPath } from "node:url";
 
 const ENTRY = fileURLToPath(import.meta.url);
 
+/** What may pass ahead of the rate: timers are no finer than a millisecond. */
+const BURST_MS = 4;
+
 export interface ShapedLink {
   readonly port: number;
   close(): Promise<void>;
@@ -37,15 +40,12 @@ function serve(targetPort: number, bytesPerMs: number): void {
     const target = net.connect(targetPort, "127.0.0.1");
     client.pipe(target);
     target.on("data", (bytes: Buffer) => {
-      freeAtMs = Math.max(freeAtMs, performance.now()) + bytes.length / bytesPerMs;
+      const nowMs = performance.now();
+      freeAtMs = Math.max(freeAtMs, nowMs) + bytes.length / bytesPerMs;
+      client.write(bytes);
+      if (freeAtMs - nowMs < BURST_MS) return;
       target.pause();
-      setTimeout(
-        () => {
-          client.write(bytes);
-          target.resume();
-        },
-        Math.max(0, freeAtMs - performance.now()),
-      );
+      setTimeout(() => target.resume(), freeAtMs - nowMs);
     });
     for (const [one, other] of [
       [client, target],
