@@ -129,8 +129,9 @@ class CudaSession implements Session {
   private bufferFor(name: string, bytes: number): DeviceBuffer {
     let buffer = this.buffers.get(name);
     if (buffer === undefined || buffer.bytes < bytes) {
+      const twice = (buffer?.bytes ?? 0) * 2;
       buffer?.free();
-      buffer = this.runtime.allocate(buffer === undefined ? bytes : Math.max(bytes, buffer.bytes * 2));
+      buffer = this.runtime.allocate(Math.max(bytes, twice));
       this.buffers.set(name, buffer);
     }
     return buffer;
