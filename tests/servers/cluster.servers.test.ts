@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { failureOf } from "@kvault/core/testing";
@@ -249,14 +249,64 @@ describe("a cluster over Redis", () => {
     await expect.poll(() => readdir(`${folder}/store/v1/builds`).catch(() => [])).toEqual([]);
   });
 
-  test("a catalogue that was lost is filled again from the store", async () => {
+  test("a catalogue that was lost is filled again from the store, with what was changed of its contexts", async () => {
     const api = await gateway();
     await prefillWorker();
-    const context = await submit(api, TEXT);
-    await inState(api, context, Context_State.ACTIVE);
+    const [kept, deleted] = [await submit(api, TEXT), await submit(api, `${TEXT}!`)];
+    for (const context of [kept, deleted]) await inState(api, context, Context_State.ACTIVE);
+    const changed = await api.contexts.updateContext({
+      context: { name: kept, displayName: "n", labels: { a: "b" }, pinned: true },
+    });
+    await api.contexts.deleteContext({ name: deleted });
     await api.gateway.close({ drainMs: 0 });
     name = `t${randomUUID()}`;
     const after = await gateway();
-    expect((await after.contexts.getContext({ name: context })).state).toBe(Context_State.ACTIVE);
+    expect(await after.contexts.getContext({ name: kept })).toEqual(changed);
+    expect((await after.contexts.getContext({ name: deleted })).state).toBe(Context_State.DELETED);
+    expect((await after.contexts.undeleteContext({ name: deleted })).state).toBe(Context_State.ACTIVE);
+  });
+
+  test("changes by two gateways at once are all there, whichever of them is asked", async () => {
+    const [one, two] = [await gateway(), await gateway()];
+    await prefillWorker();
+    const context = await submit(one, TEXT);
+    await inState(one, context, Context_State.ACTIVE);
+    await Promise.all([
+      one.contexts.updateContext({ context: { name: context, displayName: "n" } }),
+      two.contexts.updateContext({ context: { name: context, labels: { a: "b" } } }),
+      one.contexts.updateContext({ context: { name: context, pinned: true } }),
+    ]);
+    const seen = await one.contexts.getContext({ name: context });
+    expect(seen).toMatchObject({ displayName: "n", labels: { a: "b" }, pinned: true });
+    expect(await two.contexts.getContext({ name: context })).toEqual(seen);
+  });
+
+  test("a damaged record is an error, or an answer from the text that is right, and is built again", async () => {
+    const api = await gateway();
+    await Promise.all([prefillWorker(), decodeWorker()]);
+    const context = await submit(api, TEXT);
+    await inState(api, context, Context_State.ACTIVE);
+    const ask = async (more: object = {}): Promise<{ text: string; reason: string }> => {
+      const request = { source: { case: "context" as const, value: context }, question: "which?", ...more };
+      for await (const { event } of api.inference.query(request)) {
+        if (event.case === "answer") return { text: event.value.text, reason: event.value.cache?.reason ?? "" };
+      }
+      throw new Error("no answer");
+    };
+    const right = (await ask()).text;
+    const damage = async (): Promise<void> => {
+      await closing.pop()?.();
+      const parts = `${folder}/store/v1/contexts/${context.replace("contexts/", "")}/parts`;
+      for (const part of await readdir(parts)) await writeFile(`${parts}/${part}`, "damaged");
+      await decodeWorker();
+    };
+    await damage();
+    const content = { content: { case: "text" as const, value: TEXT } };
+    const recompute = { onMiss: { action: { case: "recompute" as const, value: { content } } } };
+    expect(await ask(recompute)).toEqual({ text: right, reason: "RECOMPUTED CACHE_CORRUPT" });
+    await inState(api, context, Context_State.ACTIVE);
+    expect((await ask()).text).toBe(right);
+    await damage();
+    expect((await failureOf(ask())).code).toBe("CACHE_CORRUPT");
   });
 });
