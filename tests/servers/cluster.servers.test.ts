@@ -261,7 +261,13 @@ describe("a cluster over Redis", () => {
     await api.gateway.close({ drainMs: 0 });
     name = `t${randomUUID()}`;
     const after = await gateway();
-    expect(await after.contexts.getContext({ name: kept })).toEqual(changed);
+    const { displayName, labels, pinned, etag } = await after.contexts.getContext({ name: kept });
+    expect({ displayName, labels, pinned, etag }).toEqual({
+      displayName: "n",
+      labels: { a: "b" },
+      pinned: true,
+      etag: changed.etag,
+    });
     expect((await after.contexts.getContext({ name: deleted })).state).toBe(Context_State.DELETED);
     expect((await after.contexts.undeleteContext({ name: deleted })).state).toBe(Context_State.ACTIVE);
   });
@@ -283,7 +289,8 @@ describe("a cluster over Redis", () => {
 
   test("a damaged record is an error, or an answer from the text that is right, and is built again", async () => {
     const api = await gateway();
-    await Promise.all([prefillWorker(), decodeWorker()]);
+    await prefillWorker();
+    let decode = await decodeWorker();
     const context = await submit(api, TEXT);
     await inState(api, context, Context_State.ACTIVE);
     const ask = async (more: object = {}): Promise<{ text: string; reason: string }> => {
@@ -295,10 +302,10 @@ describe("a cluster over Redis", () => {
     };
     const right = (await ask()).text;
     const damage = async (): Promise<void> => {
-      await closing.pop()?.();
+      await decode.close({ drainMs: 0 });
       const parts = `${folder}/store/v1/contexts/${context.replace("contexts/", "")}/parts`;
       for (const part of await readdir(parts)) await writeFile(`${parts}/${part}`, "damaged");
-      await decodeWorker();
+      decode = await decodeWorker();
     };
     await damage();
     const content = { content: { case: "text" as const, value: TEXT } };

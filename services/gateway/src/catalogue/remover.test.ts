@@ -1,12 +1,13 @@
 import { openLeases } from "@kvault/cluster";
 import { KvaultError } from "@kvault/core";
 import { failureOf, gate } from "@kvault/core/testing";
-import { type BlobStore, manifestKey, openMemoryStore, partKey } from "@kvault/kvstore";
+import { type BlobStore, manifestKey, openMemoryStore, partKey, putAttributes } from "@kvault/kvstore";
 import { openQueue } from "@kvault/queue";
 import { describe, expect, test } from "vitest";
 import type { BuildJob, BuildQueue } from "../builds/build-job.ts";
 import { ACTIVE, recordOf } from "../testing/catalogue-conformance.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
+import { attributesOf } from "./context-catalogue.ts";
 import { findActive, findContext } from "./find-context.ts";
 import { MemoryCatalogue } from "./memory.ts";
 import { Remover } from "./remover.ts";
@@ -138,6 +139,42 @@ describe("Remover.sweep()", () => {
     await catalogue.begin(record);
     await catalogue.change(record, { type: "deleting" });
     await remover.sweep(0);
+    expect(await catalogue.get(record.id)).toBeUndefined();
+  });
+
+  test("takes nothing whose time has not come, whatever the catalogue names as due", async () => {
+    const { catalogue, evicted, remover } = setUp();
+    const records = [recordOf(1), recordOf(2, { expireTimeMs: 2_000 }), recordOf(3, { expireTimeMs: 500, pinned: true })];
+    for (const record of records) {
+      await catalogue.begin(record);
+      await catalogue.change(record, ACTIVE);
+    }
+    // As when a row is read after its build ended, and was found due before.
+    catalogue.due = () => catalogue.list({ limit: 9 });
+    await remover.sweep(1_000);
+    for (const { id } of records) expect((await catalogue.get(id))?.state.type).toBe("active");
+    expect(evicted).toEqual([]);
+  });
+
+  test("asks the store before time takes anything: a change that the catalogue missed counts", async () => {
+    const { catalogue, remover, store } = setUp();
+    const record = recordOf(1, { expireTimeMs: 1_000 });
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    await putAttributes(store, record.id, { ...attributesOf(record), revision: 1, pinned: true });
+    await remover.sweep(2_000);
+    expect(await catalogue.get(record.id)).toMatchObject({ state: { type: "active" }, pinned: true, revision: 1 });
+  });
+
+  test("purges what was deleted when its time comes", async () => {
+    const { catalogue, remover } = setUp();
+    const record = recordOf(1);
+    await catalogue.begin(record);
+    await catalogue.change(record, ACTIVE);
+    await catalogue.amend(record, { ...attributesOf(record), revision: 1, deleteTimeMs: 500, purgeTimeMs: 1_000 });
+    await remover.sweep(999);
+    expect((await catalogue.get(record.id))?.state.type).toBe("deleted");
+    await remover.sweep(1_000);
     expect(await catalogue.get(record.id)).toBeUndefined();
   });
 

@@ -20,7 +20,7 @@ import { type BlobStore, deleteRecord, readAttributes } from "@kvault/kvstore";
 import type { RpcLogger } from "@kvault/rpc";
 import type { BuildQueue } from "../builds/build-job.ts";
 import type { DecodePool } from "../workers/decode-pool.ts";
-import type { ContextCatalogue, ContextRecord } from "./context-catalogue.ts";
+import { type ContextCatalogue, type ContextRecord, dueTimeMs } from "./context-catalogue.ts";
 
 export interface RemoverDeps {
   readonly catalogue: ContextCatalogue;
@@ -107,6 +107,8 @@ export class Remover {
       await this.remove(id);
       return;
     }
+    // Time takes nothing that says otherwise, whoever named it.
+    if ((dueTimeMs(record) ?? Number.POSITIVE_INFINITY) > nowMs) return;
     if (state.type !== "expired" && (await this.#followStore(record))) return;
     if (state.type === "deleted") {
       if (!(await catalogue.change(record, { type: "deleting" }, record))) return;
