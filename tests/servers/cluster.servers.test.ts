@@ -300,12 +300,17 @@ describe("a cluster over Redis", () => {
       }
       throw new Error("no answer");
     };
+    const isLive = async (): Promise<boolean> =>
+      (await api.cluster.listWorkers({})).workers.some(({ live, address }) => live && address === decode.address);
+    const found = (): Promise<void> => expect.poll(isLive, { timeout: PATIENCE_MS }).toBe(true);
+    await found();
     const right = (await ask()).text;
     const damage = async (): Promise<void> => {
       await decode.close({ drainMs: 0 });
       const parts = `${folder}/store/v1/contexts/${context.replace("contexts/", "")}/parts`;
       for (const part of await readdir(parts)) await writeFile(`${parts}/${part}`, "damaged");
       decode = await decodeWorker();
+      await found();
     };
     await damage();
     const content = { content: { case: "text" as const, value: TEXT } };
