@@ -189,9 +189,12 @@ export class Pod {
 
   #rewrite(text: string, container: Container): string {
     let out = text.replaceAll("0.0.0.0:", `${this.address}:`).replace("bind * -::*", `bind ${this.address}`);
-    for (const { name, mountPath } of container.volumeMounts ?? []) {
-      out = out.replaceAll(mountPath, this.#folders.get(name) ?? mountPath);
-    }
+    const mounts = new Map(
+      (container.volumeMounts ?? []).map(({ name, mountPath }) => [mountPath, this.#folders.get(name) ?? mountPath]),
+    );
+    // All at once: the folder of one mount may hold the path of another.
+    const paths = [...mounts.keys()].sort((x, y) => y.length - x.length);
+    if (paths.length > 0) out = out.replace(new RegExp(paths.join("|"), "g"), (path) => mounts.get(path) ?? path);
     for (const [name, address] of this.#world.services) out = out.replaceAll(`@${name}:`, `@${address}:`);
     return out;
   }
