@@ -20,6 +20,8 @@ const RESIDENT_BYTES = 2 * 2 ** 30;
 export interface EmbeddedOptions {
   /** Of the gateway: `host:port` (port 0: a free one) or `unix:/path`. */
   readonly address: string;
+  /** Of the HTTP front, `host:port`; there is none when absent. */
+  readonly httpAddress?: string;
   readonly storeUrl: string;
   readonly cacheDir: string;
   readonly offline: boolean;
@@ -40,6 +42,8 @@ export interface EmbeddedOptions {
 export interface EmbeddedStack {
   /** Of the gateway, with the real port. */
   readonly address: string;
+  /** Of the HTTP front, with the real port. */
+  readonly httpAddress: string | undefined;
   /** Lets calls and builds go on for `drainMs`, then cuts them; ends the engines. Idempotent. */
   close(options?: { readonly drainMs?: number }): Promise<void>;
 }
@@ -92,6 +96,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
     for (const worker of workers) if (worker.status === "rejected") throw worker.reason;
     const gateway = await startGateway({
       address: options.address,
+      ...(options.httpAddress === undefined ? {} : { httpAddress: options.httpAddress }),
       store: storeUrl,
       models: cacheDir,
       queueUrl: "local:",
@@ -105,6 +110,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedS
     let closing: Promise<void> | undefined;
     return {
       address: gateway.address,
+      httpAddress: gateway.httpAddress,
       close({ drainMs = DEFAULT_DRAIN_MS } = {}) {
         closing ??= closeAll(drainMs);
         return closing;

@@ -25,7 +25,11 @@ describe("the documentation, done as written", () => {
     const shim = `#!/bin/sh\nexec "${process.execPath}" "${join(ROOT, "cli", "bin", "kvault.js")}" "$@"\n`;
     await writeFile(join(folder, "kvault"), shim, { mode: 0o755 });
     up = await start(["up", "--json", "--address", "127.0.0.1:0", "--data-dir", join(folder, "data")]);
-    env = { KVAULT_ADDRESS: String(up.ready["address"]), PATH: `${folder}:${process.env["PATH"] ?? ""}` };
+    env = {
+      KVAULT_ADDRESS: String(up.ready["address"]),
+      KV: `http://${up.ready["httpAddress"]}`,
+      PATH: `${folder}:${process.env["PATH"] ?? ""}`,
+    };
   });
   afterAll(async () => {
     await up.stop();

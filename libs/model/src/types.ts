@@ -65,8 +65,11 @@ export interface ContextPrompt {
 export interface PromptBuilder {
   /** Prefix and context of a plain text, or of chat messages whose last one is the user's. */
   context(content: { readonly text: string } | { readonly messages: readonly ChatMessage[] }): ContextPrompt;
-  /** What follows the context: separator, question, template postfix. */
-  question(text: string): Int32Array;
+  /**
+   * What follows the context: the earlier turns of the conversation about it (a question, its
+   * answer, and so on), the question, the template's postfix.
+   */
+  question(text: string, turns?: readonly ChatMessage[]): Int32Array;
   /** The postfix alone: end of the user's turn and start of the assistant's. */
   readonly postfixIds: Int32Array;
   /** Plain encoding without special tokens added; special tokens written in `text` are encoded as text. */

@@ -74,7 +74,7 @@ export function implement<S extends DescService>(descriptor: S, handlers: Servic
 }
 
 /** The handler of `method` as a stream to a stream, so that a wrapper is written once for all four kinds; undefined when there is none on purpose. */
-export function asStreamHandler(implementation: ServiceImplementation, method: DescMethod): StreamHandler | undefined {
+function asStreamHandler(implementation: ServiceImplementation, method: DescMethod): StreamHandler | undefined {
   const handler = implementation.handlers[method.localName];
   if (handler === UNIMPLEMENTED) return undefined;
   if (handler === undefined) throw new TypeError(`Cannot serve "${method.parent.typeName}.${method.name}": no handler`);
@@ -91,3 +91,20 @@ export function asStreamHandler(implementation: ServiceImplementation, method: D
 
 /** A wrapper around every handler of a server; the first one listed is outermost. */
 export type Interceptor = (next: StreamHandler, method: DescMethod) => StreamHandler;
+
+/** The handlers of `implementation` inside `interceptors`, by method; methods without one are left out. */
+export function wrappedHandlers(
+  implementation: ServiceImplementation,
+  interceptors: readonly Interceptor[],
+): Map<DescMethod, StreamHandler> {
+  const handlers = new Map<DescMethod, StreamHandler>();
+  for (const method of implementation.descriptor.methods) {
+    const innermost = asStreamHandler(implementation, method);
+    if (innermost === undefined) continue;
+    handlers.set(
+      method,
+      interceptors.reduceRight((next, wrap) => wrap(next, method), innermost),
+    );
+  }
+  return handlers;
+}

@@ -23,6 +23,7 @@ export * from "#gen/kvault/v1/contexts_pb.js";
 export * from "#gen/kvault/v1/inference_pb.js";
 export * from "#gen/kvault/v1/models_pb.js";
 export * from "#gen/kvault/v1/worker_pb.js";
+export { isLoopback } from "./address.ts";
 export {
   type AccessFile,
   changeAccessFile,
@@ -34,7 +35,7 @@ export {
   withTenant,
 } from "./auth/access-file.ts";
 export { AccessRegistry } from "./auth/access-registry.ts";
-export type { Refusal, ServerAuthentication } from "./auth/authentication.ts";
+export { bearerToken, type Refusal, type ServerAuthentication } from "./auth/authentication.ts";
 export { ANONYMOUS, DEFAULT_TENANT, isTenantId, type Principal, ROLES, type Role } from "./auth/principal.ts";
 export { openSecurity, type SecuritySettings, type ServerSecurity, securitySettings, tlsFiles } from "./auth/server-security.ts";
 export { watchTokenFile } from "./auth/token-file.ts";
@@ -51,6 +52,7 @@ export {
 export type { CallOptions } from "./call-options.ts";
 export { type Channel, type ChannelOptions, type ClientTls, openChannel } from "./channel.ts";
 export { type Client, createClient } from "./client.ts";
+export { type InProcessCaller, type InProcessClients, inProcessClients } from "./in-process.ts";
 export {
   type FieldLimit,
   type FieldLimits,
@@ -60,7 +62,8 @@ export {
 } from "./interceptors/field-limits.ts";
 export { requestLog } from "./interceptors/request-log.ts";
 export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
+export { REQUEST_ID_KEY, requestIdFrom, TRACE_KEY, traceparentFrom } from "./request-id.ts";
 export type { RpcLogger } from "./rpc-logger.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
-export { fromRpcStatus, toRpcStatus } from "./status.ts";
-export type { TlsFiles } from "./tls.ts";
+export { fromRpcStatus, retryDelayMs, toRpcStatus } from "./status.ts";
+export { type TlsContext, type TlsFiles, watchTlsContext } from "./tls.ts";

@@ -4,25 +4,22 @@
  * @module
  */
 import { randomUUID } from "node:crypto";
-import type { Metadata } from "@grpc/grpc-js";
 
-/** Metadata key of the id. */
+/** Metadata key, and HTTP header, of the id. */
 export const REQUEST_ID_KEY = "x-request-id";
 /** Ids of callers are taken when they look like one. */
 const REQUEST_ID = /^[\w.:-]{1,128}$/;
 
-/** Metadata key of the trace (W3C Trace Context). */
+/** Metadata key, and HTTP header, of the trace (W3C Trace Context). */
 export const TRACE_KEY = "traceparent";
 const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 /** The caller's trace; undefined when it told none. */
-export function traceparentOf(metadata: Metadata): string | undefined {
-  const [told] = metadata.get(TRACE_KEY);
+export function traceparentFrom(told: unknown): string | undefined {
   return typeof told === "string" && TRACEPARENT.test(told) ? told : undefined;
 }
 
 /** The caller's id, or a new one. */
-export function requestIdOf(metadata: Metadata): string {
-  const [asked] = metadata.get(REQUEST_ID_KEY);
-  return typeof asked === "string" && REQUEST_ID.test(asked) ? asked : randomUUID();
+export function requestIdFrom(sent: unknown): string {
+  return typeof sent === "string" && REQUEST_ID.test(sent) ? sent : randomUUID();
 }

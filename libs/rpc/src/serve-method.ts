@@ -18,7 +18,7 @@ import { isRecording } from "@kvault/telemetry";
 import { principalOf } from "./auth/authentication.ts";
 import { ANONYMOUS } from "./auth/principal.ts";
 import type { ServerCall, StreamHandler } from "./call.ts";
-import { requestIdOf, traceparentOf } from "./request-id.ts";
+import { REQUEST_ID_KEY, requestIdFrom, TRACE_KEY, traceparentFrom } from "./request-id.ts";
 import type { RpcLogger } from "./rpc-logger.ts";
 import { toGrpcStatus } from "./status.ts";
 
@@ -121,8 +121,8 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
   const call: ServerCall = {
     signal: controller.signal,
     deadlineMs,
-    requestId: requestIdOf(grpcCall.metadata),
-    traceparent: isRecording() ? traceparentOf(grpcCall.metadata) : undefined,
+    requestId: requestIdFrom(grpcCall.metadata.get(REQUEST_ID_KEY)[0]),
+    traceparent: isRecording() ? traceparentFrom(grpcCall.metadata.get(TRACE_KEY)[0]) : undefined,
     path: grpcCall.getPath(),
     principal: principalOf(grpcCall.metadata) ?? ANONYMOUS,
     log: options.log,

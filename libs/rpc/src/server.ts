@@ -9,7 +9,7 @@ import { experimental, Server, ServerCredentials, type UntypedServiceImplementat
 import { KvaultError } from "@kvault/core";
 import { boundAddress, clearStaleSocket, isLoopback, unixPath } from "./address.ts";
 import { authenticationInterceptor, type ServerAuthentication } from "./auth/authentication.ts";
-import { asStreamHandler, type Interceptor, type ServiceImplementation } from "./call.ts";
+import { type Interceptor, type ServiceImplementation, wrappedHandlers } from "./call.ts";
 import { Health } from "./health.ts";
 import { errorMap } from "./interceptors/error-map.ts";
 import { callTelemetry } from "./interceptors/telemetry.ts";
@@ -102,10 +102,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   const serve = { log: options.log ?? SILENT, stalledReaderMs: options.stalledReaderMs ?? DEFAULT_STALLED_READER_MS };
   for (const service of options.services) {
     const handlers: UntypedServiceImplementation = {};
-    for (const method of service.descriptor.methods) {
-      const innermost = asStreamHandler(service, method);
-      if (innermost === undefined) continue;
-      const handler = interceptors.reduceRight((next, wrap) => wrap(next, method), innermost);
+    for (const [method, handler] of wrappedHandlers(service, interceptors)) {
       handlers[method.localName] = serveMethod(method, handler, live, serve);
     }
     server.addService(serviceDefinition(service.descriptor), handlers);

@@ -151,7 +151,7 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
 }
 
 /** What the error itself says, else what its code does. */
-function retryDelayMs({ code, details }: KvaultError): number {
+export function retryDelayMs({ code, details }: KvaultError): number {
   const said = Number(details["retryAfterMs"]);
   return said > 0 && Number.isFinite(said) ? Math.round(said) : (RETRY_DELAY_MS[code] ?? 1000);
 }

@@ -76,6 +76,28 @@ export class TlsFileProvider implements experimental.CertificateProvider {
   }
 }
 
+/** PEM bytes as `node:https` and `node:tls` take them. */
+export interface TlsContext {
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+  readonly ca?: Buffer;
+}
+
+/** The files' contents for a server of Node's own; `onChange` gets each later version. INVALID_ARGUMENT when they cannot be used. */
+export function watchTlsContext(files: TlsFiles, onChange: (context: TlsContext) => void): WatchedFile<TlsContext> {
+  return watchFiles({
+    paths: [files.certFile, files.keyFile, files.caFile].filter((path) => path !== undefined),
+    read: () => {
+      const { identity, ca } = readMaterial(files);
+      return {
+        ...(identity === null ? {} : { cert: identity.certificate, key: identity.privateKey }),
+        ...(ca === null ? {} : { ca: ca.caCertificate }),
+      };
+    },
+    onChange,
+  });
+}
+
 function readMaterial({ certFile, keyFile, caFile }: TlsFiles): Material {
   if ((certFile === undefined) !== (keyFile === undefined)) throw unusable("a certificate and its key come together");
   try {

@@ -23,15 +23,24 @@ export function readContent(content: ContextContent | undefined, field: string, 
       return { text: given.value };
     case "chat":
       return {
-        messages: given.value.messages.map(({ role, content: said }) => ({ role: readRole(role, field, doing), content: said })),
+        messages: readMessages(given.value.messages, `${field}.chat.messages`, doing),
       };
     default:
       throw invalidArgument(field, `Cannot ${doing}: no content given`);
   }
 }
 
+/** INVALID_ARGUMENT on a role that is nobody's; `field` is where the messages are in the request. */
+export function readMessages(
+  messages: readonly { readonly role: ChatMessage_Role; readonly content: string }[],
+  field: string,
+  doing: string,
+): ChatMessage[] {
+  return messages.map(({ role, content }) => ({ role: readRole(role, field, doing), content }));
+}
+
 function readRole(role: ChatMessage_Role, field: string, doing: string): ChatMessage["role"] {
   const known = ROLES[role];
-  if (known === undefined) throw invalidArgument(`${field}.chat.messages.role`, `Cannot ${doing}: found role ${role}`);
+  if (known === undefined) throw invalidArgument(`${field}.role`, `Cannot ${doing}: found role ${role}`);
   return known;
 }

@@ -3,5 +3,5 @@
  *
  * @module
  */
-export { readContent } from "./content.ts";
+export { readContent, readMessages } from "./content.ts";
 export { type OpenedWorker, type RunningWorker, startWorker, type WorkerOptions } from "./worker.ts";

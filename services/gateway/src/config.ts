@@ -18,6 +18,8 @@ const addresses = z
 const schema = z.object({
   /** Where to listen: `host:port` or `unix:/path`. */
   KVAULT_GATEWAY_ADDRESS: z.string().min(1).default("127.0.0.1:7717"),
+  /** Where the HTTP front (OpenAI's protocol, /v1/contexts) listens, `host:port`; there is none when not set. */
+  KVAULT_HTTP_ADDRESS: z.string().min(1).optional(),
   ...serviceVariables,
   /** Where every call leaves a line: who, what, on which context, with which outcome. Only ever appended to. */
   KVAULT_AUDIT_FILE: z.string().min(1).optional(),
@@ -66,6 +68,7 @@ const schema = z.object({
 
 export interface GatewayConfig extends ServiceSettings {
   readonly address: string;
+  readonly httpAddress?: string;
   readonly auditFile?: string;
   readonly serviceTokenFile?: string;
   readonly workerTls?: TlsFiles;
@@ -90,6 +93,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): G
   return Object.freeze({
     ...serviceSettings(data),
     address: data.KVAULT_GATEWAY_ADDRESS,
+    ...(data.KVAULT_HTTP_ADDRESS === undefined ? {} : { httpAddress: data.KVAULT_HTTP_ADDRESS }),
     ...(data.KVAULT_AUDIT_FILE === undefined ? {} : { auditFile: data.KVAULT_AUDIT_FILE }),
     ...(data.KVAULT_SERVICE_TOKEN_FILE === undefined ? {} : { serviceTokenFile: data.KVAULT_SERVICE_TOKEN_FILE }),
     ...(data.KVAULT_WORKER_CA_FILE === undefined

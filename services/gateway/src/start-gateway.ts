@@ -14,6 +14,8 @@ import {
   type CloseOptions,
   fieldLimits,
   fieldsWithoutLimit,
+  inProcessClients,
+  isLoopback,
   type JsonValue,
   openSecurity,
   type Quotas,
@@ -34,6 +36,7 @@ import { RefreshOnUse } from "./catalogue/refresh-on-use.ts";
 import { Remover } from "./catalogue/remover.ts";
 import { explainInterceptor } from "./explain/explain-interceptor.ts";
 import { RecentRequests } from "./explain/recent-requests.ts";
+import { type RunningHttp, startHttp } from "./http/start-http.ts";
 import type { KubernetesAccess } from "./kubernetes/kubernetes-api.ts";
 import { ReadyEndpoints } from "./kubernetes/ready-endpoints.ts";
 import { quotaInterceptor } from "./quota/quota-interceptor.ts";
@@ -52,6 +55,8 @@ import type { WorkerAccess } from "./workers/worker-link.ts";
 export interface GatewayOptions {
   /** `host:port` (port 0: a free one) or `unix:/path`. */
   readonly address: string;
+  /** `host:port` of the HTTP front; there is none when absent. */
+  readonly httpAddress?: string;
   /** Where records live: a URL, or a store that its owner closes. */
   readonly store: string | BlobStore;
   /** Model catalogue: a cache folder, or a hub. */
@@ -93,6 +98,8 @@ export interface GatewayOptions {
 export interface RunningGateway {
   /** Where it listens, with the real port. */
   readonly address: string;
+  /** Of the HTTP front. */
+  readonly httpAddress: string | undefined;
   /**
    * Takes calls for `noticeMs` more while health says otherwise (0), lets those under way and builds
    * go on for `drainMs` (10 s), then cuts them. Idempotent.
@@ -120,7 +127,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { log } = options;
   const audit = options.auditFile === undefined ? undefined : await openAuditLog(options.auditFile, log);
   const security = openSecurity(options.security ?? {}, {
-    address: options.address,
+    // The most open of them decides what callers have to show.
+    address:
+      [options.address, options.httpAddress ?? ""].find((address) => address !== "" && !isLoopback(address)) ?? options.address,
     roles: ["tenant"],
     log,
     onRefused: ({ path, error }) =>
@@ -239,7 +248,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await audit?.close();
   };
 
-  const start = async (): Promise<{ readonly server: RunningServer; readonly contexts: number | undefined }> => {
+  const start = async (): Promise<Started> => {
     await queue.ready();
     const contexts = await fillCatalogue(catalogue, store, log);
     await discovery.look();
@@ -252,23 +261,32 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     const services = gatewayServices(shared);
     const unlimited = fieldsWithoutLimit(services, FIELD_LIMITS);
     if (unlimited.length > 0) throw new TypeError(`Cannot serve fields without a limit: ${unlimited.join(" ")}`);
+    const interceptors = [
+      requestLog,
+      ...(audit === undefined ? [] : [auditInterceptor(audit)]),
+      explainInterceptor(recent),
+      quotaInterceptor(new TenantRates({ quotasOf })),
+      fieldLimits(FIELD_LIMITS),
+    ];
     const server = await startServer({
       address: options.address,
       services,
-      interceptors: [
-        requestLog,
-        ...(audit === undefined ? [] : [auditInterceptor(audit)]),
-        explainInterceptor(recent),
-        quotaInterceptor(new TenantRates({ quotasOf })),
-        fieldLimits(FIELD_LIMITS),
-      ],
+      interceptors,
       ...security.serverOptions,
       log,
       ...(options.maxConnectionAgeMs === undefined ? {} : { maxConnectionAgeMs: options.maxConnectionAgeMs }),
     });
-    return { server, contexts };
+    if (options.httpAddress === undefined) return { server, http: undefined, contexts };
+    const { auth, ...transport } = security.serverOptions;
+    const clients = inProcessClients({ services, interceptors, log, ...(auth === undefined ? {} : { auth }) });
+    try {
+      return { server, http: await startHttp({ address: options.httpAddress, clients, ...transport }), contexts };
+    } catch (error) {
+      await server.close({ drainMs: 0 });
+      throw error;
+    }
   };
-  const { server, contexts } = await start().catch(async (error: unknown) => {
+  const { server, http, contexts } = await start().catch(async (error: unknown) => {
     await release();
     throw error;
   });
@@ -277,17 +295,29 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   void tenantRemover.look();
   // So that the first call finds its workers; those that do not answer are asked again then.
   void Promise.all([prefill.beat(), decode.beat()]);
-  log.info({ address: server.address, contexts }, "gateway started");
+  log.info({ address: server.address, httpAddress: http?.address, contexts }, "gateway started");
 
   let closing: Promise<void> | undefined;
   return {
     address: server.address,
+    httpAddress: http?.address,
     close({ drainMs = DEFAULT_DRAIN_MS, noticeMs = 0 } = {}) {
       builder.leave();
-      closing ??= Promise.all([server.close({ drainMs, noticeMs }), queue.close({ drainMs: drainMs + noticeMs })]).then(release);
+      closing ??= Promise.all([
+        server.close({ drainMs, noticeMs }),
+        http?.close({ drainMs, noticeMs }),
+        queue.close({ drainMs: drainMs + noticeMs }),
+      ]).then(release);
       return closing;
     },
   };
+}
+
+interface Started {
+  readonly server: RunningServer;
+  readonly http: RunningHttp | undefined;
+  /** Found in the store; undefined when the catalogue had them. */
+  readonly contexts: number | undefined;
 }
 
 /** Puts the store's records into a catalogue that does not have them; how many, or undefined when it had. */

@@ -23,7 +23,7 @@ export function createPromptBuilder(encoder: TextEncoder, template: ChatTemplate
   return {
     postfixIds,
     encode: (text) => Int32Array.from(encoder.encodeText(text)),
-    question: (text) => Int32Array.from([...encoder.encodeText(text), ...postfixIds]),
+    question: (text, turns = []) => followUp(encoder, template, [...turns, { role: "user", content: text }]),
     context(content) {
       if ("text" in content) return { prefixIds, contextIds: Int32Array.from(encoder.encodeText(content.text)) };
       return conversation(encoder, template, content.messages);
@@ -45,6 +45,18 @@ function conversation(encoder: TextEncoder, template: ChatTemplate, messages: re
     append(i < firstUser ? prefix : context, text);
   });
   return { prefixIds: Int32Array.from(prefix), contextIds: Int32Array.from(context) };
+}
+
+/** Turns after a context that opened the first user's turn: its first template piece is the context's own prefix. */
+function followUp(encoder: TextEncoder, template: ChatTemplate, turns: readonly ChatMessage[]): Int32Array {
+  checkMessages(turns);
+  const [, ...after] = template.pieces(turns);
+  const ids: number[] = [];
+  turns.forEach(({ content }, i) => {
+    append(ids, encoder.encodeText(content));
+    append(ids, encoder.encodeTemplate(after[i] as string));
+  });
+  return Int32Array.from(ids);
 }
 
 function append(to: number[], ids: readonly number[]): void {

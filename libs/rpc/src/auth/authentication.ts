@@ -41,8 +41,24 @@ export function principalOf(metadata: Metadata): Principal | undefined {
   return principals.get(metadata);
 }
 
+/** Who `token` is. UNAUTHENTICATED when nobody, PERMISSION_DENIED when somebody whose calls are not taken. */
+export function checkedPrincipal(
+  { authenticate, roles }: ServerAuthentication,
+  token: string | undefined,
+  path: string,
+): Principal {
+  const principal = authenticate(token);
+  if (principal.role === undefined || !roles.includes(principal.role)) throw wrongRole(principal, path);
+  return principal;
+}
+
+/** The token in a header that reads `Bearer TOKEN`; undefined in any other. */
+export function bearerToken(header: unknown): string | undefined {
+  return typeof header === "string" ? BEARER.exec(header)?.groups?.["token"] : undefined;
+}
+
 /** For `new Server({ interceptors })`. */
-export function authenticationInterceptor({ authenticate, roles, onRefused }: ServerAuthentication): ServerInterceptor {
+export function authenticationInterceptor(auth: ServerAuthentication): ServerInterceptor {
   return ({ path }, call) => {
     if (path.startsWith(HEALTH)) return new ServerInterceptingCall(call);
     return new ServerInterceptingCall(call, {
@@ -50,12 +66,10 @@ export function authenticationInterceptor({ authenticate, roles, onRefused }: Se
         next({
           onReceiveMetadata(metadata, pass) {
             try {
-              const principal = authenticate(tokenFrom(metadata));
-              if (principal.role === undefined || !roles.includes(principal.role)) throw wrongRole(principal, path);
-              principals.set(metadata, principal);
+              principals.set(metadata, checkedPrincipal(auth, bearerToken(metadata.get(AUTHORIZATION_KEY)[0]), path));
             } catch (thrown) {
               const error = toKvaultError(thrown);
-              onRefused?.({ path, error });
+              auth.onRefused?.({ path, error });
               call.sendStatus(toGrpcStatus(error));
               return;
             }
@@ -64,11 +78,6 @@ export function authenticationInterceptor({ authenticate, roles, onRefused }: Se
         }),
     });
   };
-}
-
-function tokenFrom(metadata: Metadata): string | undefined {
-  const [value] = metadata.get(AUTHORIZATION_KEY);
-  return typeof value === "string" ? BEARER.exec(value)?.groups?.["token"] : undefined;
 }
 
 function wrongRole({ role, tokenId }: Principal, path: string): KvaultError {

@@ -65,7 +65,7 @@ export function tlsFiles(certFile: string | undefined, keyFile: string | undefin
 export interface ServerSecurity {
   /** Undefined when nobody is asked for a token. */
   readonly access: AccessRegistry | undefined;
-  readonly serverOptions: Pick<ServerOptions, "auth" | "tls" | "allowPlaintext" | "healthAddress">;
+  readonly serverOptions: Pick<ServerOptions, "auth" | "allowPlaintext" | "healthAddress"> & { readonly tls?: TlsFiles };
   /** Idempotent. */
   close(): void;
 }

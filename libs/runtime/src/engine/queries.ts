@@ -60,8 +60,8 @@ export async function answerQuery(deps: QueryDeps, request: QueryRequest, call: 
   let asked: AskedContext | undefined;
   try {
     const { runner } = lease;
-    const { source, model, question, sampling, stop, resume } = request;
-    const questionIds = readQuestion(runner, question);
+    const { source, model, sampling, stop, resume } = request;
+    const questionIds = readQuestion(runner, request);
     checkTokens(resume?.tokenIds ?? [], runner.config.vocabSize);
     asked =
       source.type === "stored"
@@ -132,8 +132,9 @@ function endedBefore(finishReason: AnswerEnd["finishReason"], atMs: number): Ans
 }
 
 /** Refuses what can be refused without a model. */
-function checkRequest({ question, sampling, stop, maxTokens, resume }: QueryRequest): void {
-  if (question.trim() === "") throw invalidArgument("question", "Cannot answer a question of no text");
+function checkRequest({ source, question, sampling, stop, maxTokens, resume }: QueryRequest): void {
+  const isInContent = source.type === "inline" && "messages" in source.content && question === "";
+  if (question.trim() === "" && !isInContent) throw invalidArgument("question", "Cannot answer a question of no text");
   if (!Number.isSafeInteger(maxTokens) || maxTokens < 1 || maxTokens > MAX_NEW_TOKENS) {
     throw invalidArgument("limits.max_tokens", `Cannot generate ${maxTokens} tokens: 1 to ${MAX_NEW_TOKENS} are allowed`);
   }
@@ -156,8 +157,9 @@ function checkTokens(tokenIds: readonly number[], vocabSize: number): void {
   throw invalidArgument("resume", `Cannot go on after token ${foreign}: the model has ${vocabSize}`);
 }
 
-function readQuestion(runner: ModelRunner, question: string): readonly number[] {
-  return Array.from(runner.prompts.question(question));
+/** A conversation sent along may already end with the question: only the postfix follows it then. */
+function readQuestion({ prompts }: ModelRunner, { question, turns }: QueryRequest): readonly number[] {
+  return Array.from(question === "" ? prompts.postfixIds : prompts.question(question, turns));
 }
 
 async function askStored(

@@ -81,6 +81,8 @@ export interface QueryRequest {
     | { readonly type: "inline"; readonly content: Content };
   readonly model: string;
   readonly question: string;
+  /** Earlier turns about the context: a question, its answer, and so on. None when absent. */
+  readonly turns?: readonly ChatMessage[];
   readonly sampling: SamplingOptions;
   /** Of the whole answer, resumed tokens included. */
   readonly maxTokens: number;

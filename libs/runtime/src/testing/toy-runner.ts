@@ -68,7 +68,8 @@ const prompts: PromptBuilder = {
       "text" in content ? content.text : content.messages.map(({ role, content: said }) => `${role}: ${said}`).join("\n");
     return { prefixIds: Int32Array.from(text.encode("<toy>")), contextIds: Int32Array.from(text.encode(written)) };
   },
-  question: (question) => Int32Array.from([...text.encode(question), TOY_POSTFIX]),
+  question: (question, turns = []) =>
+    Int32Array.from([...text.encode([...turns.map(({ content }) => content), question].join("|")), TOY_POSTFIX]),
   postfixIds: Int32Array.of(TOY_POSTFIX),
   encode: (written) => Int32Array.from(text.encode(written)),
 };

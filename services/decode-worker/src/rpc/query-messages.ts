@@ -15,7 +15,7 @@ import {
   type TextDeltaSchema,
 } from "@kvault/rpc";
 import type { CacheInfo, CacheTier, QueryAnswer, QueryDelta, QueryRequest, FinishReason as Reason } from "@kvault/runtime";
-import { readContent } from "@kvault/worker";
+import { readContent, readMessages } from "@kvault/worker";
 
 const TIERS: Readonly<Record<CacheTier, CacheInfo_Tier>> = {
   memory: CacheInfo_Tier.MEMORY,
@@ -31,11 +31,12 @@ const REASONS: Readonly<Record<Reason, FinishReason>> = {
 
 /** INVALID_ARGUMENT naming the field that is missing. */
 export function readQueryRequest(request: ExecuteRequest): QueryRequest {
-  const { model, question, sampling, limits, resume, loadTimeoutMs } = request;
+  const { model, question, turns, sampling, limits, resume, loadTimeoutMs } = request;
   return {
     source: readSource(request),
     model,
     question,
+    ...(turns.length === 0 ? {} : { turns: readMessages(turns, "turns", "answer") }),
     sampling: {
       temperature: sampling?.temperature ?? 0,
       // 0 is off on the wire, 1 inside.

@@ -39,7 +39,7 @@ export const queryBatch = (deps: GatewayDeps) =>
     if (length === 0 || length > MAX_QUESTIONS) {
       throw invalidArgument("questions", `Cannot answer ${length} questions at once: must be 1 to ${MAX_QUESTIONS}`);
     }
-    const questions = request.questions.map((question, i) => readQuestion(question, `questions[${i}].`));
+    const questions = request.questions.map((question, i) => readQuestion(question, { prefix: `questions[${i}].` }));
     const serviceClass = readServiceClass(request.serviceClass, ServiceClass.BATCH);
     const { onMiss } = request;
     // What can be told at once is told once, and not question by question.

@@ -1,6 +1,6 @@
 import { type ErrorCode, KvaultError } from "@kvault/core";
 import { collect, failureOf, gate, untilAborted } from "@kvault/core/testing";
-import { Context_State, type QueryResponse, type ServiceClass } from "@kvault/rpc";
+import { ChatMessage_Role, Context_State, type QueryResponse, type ServiceClass } from "@kvault/rpc";
 import { afterEach, describe, expect, test } from "vitest";
 import { quickAnswer, type WorkerScript } from "../testing/fake-worker.ts";
 import { closeAll, created, MODEL, startStack, textOf } from "../testing/stack.ts";
@@ -255,6 +255,39 @@ describe("Query", () => {
       }
     }
     expect(homes.size).toBe(12);
+  });
+
+  test("earlier turns travel to the worker with the question", async () => {
+    const stack = await startStack();
+    const name = await created(stack, "Text.");
+    const turns = [
+      { role: ChatMessage_Role.USER, content: "Who?" },
+      { role: ChatMessage_Role.ASSISTANT, content: "Ann." },
+    ];
+    await collect(stack.inference.query({ ...ask(name, "When?"), turns }));
+    expect(stack.decode[0]?.executes[0]).toMatchObject({ question: "When?", turns });
+  });
+
+  test.each<[string, { role: ChatMessage_Role; content: string }[]]>([
+    ["turns", [{ role: ChatMessage_Role.USER, content: "Who?" }]],
+    ["turns[0].role", [ChatMessage_Role.ASSISTANT, ChatMessage_Role.USER].map((role) => ({ role, content: "x" }))],
+    ["turns[1].role", [ChatMessage_Role.USER, ChatMessage_Role.SYSTEM].map((role) => ({ role, content: "x" }))],
+    ["turns", [ChatMessage_Role.USER, ChatMessage_Role.ASSISTANT].map((role) => ({ role, content: "x".repeat(2 ** 17 + 1) }))],
+  ])("refuses bad %s (%#)", async (field, turns) => {
+    const stack = await startStack();
+    const name = await created(stack, "Text.");
+    const error = await failureOf(stack.inference.query({ ...ask(name), turns }));
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", details: { field } });
+  });
+
+  test("an inline conversation that ends with the question needs no other", async () => {
+    const stack = await startStack();
+    const messages = [{ role: ChatMessage_Role.USER, content: "Who?" }];
+    const inline = { model: MODEL, content: { content: { case: "chat", value: { messages } } as const } };
+    expect(textOf(await collect(stack.inference.query({ source: { case: "inline", value: inline }, question: "" })))).toBe("a b");
+    const text = { model: MODEL, content: { content: { case: "text", value: "Text." } as const } };
+    const error = await failureOf(stack.inference.query({ source: { case: "inline", value: text }, question: "" }));
+    expect(error).toMatchObject({ code: "INVALID_ARGUMENT", details: { field: "question" } });
   });
 
   test("an inline text is answered without being stored", async () => {

@@ -39,7 +39,8 @@ export const query = (deps: GatewayDeps) =>
     call: ServerCall,
   ): AsyncGenerator<MessageInitShape<typeof QueryResponseSchema>, void, undefined> {
     const serviceClass = readServiceClass(request.serviceClass, ServiceClass.INTERACTIVE);
-    const question = { ...readQuestion(request), serviceClass };
+    const mayBeEmpty = request.source.case === "inline" && request.source.value.content?.content.case === "chat";
+    const question = { ...readQuestion(request, { mayBeEmpty }), serviceClass };
     switch (request.source.case) {
       case "context":
         yield* queryContext(contextIdFrom(request.source.value, "context"), question, request.onMiss, deps, call);

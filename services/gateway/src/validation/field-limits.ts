@@ -60,6 +60,7 @@ export const FIELD_LIMITS: FieldLimits = {
 
   "kvault.v1.QueryRequest.context": NAME,
   "kvault.v1.QueryRequest.question": QUESTION,
+  "kvault.v1.QueryRequest.turns": { maxItems: 256 },
   "kvault.v1.InlineContext.model": NAME,
   "kvault.v1.Recompute.model": NAME,
   "kvault.v1.QueryBatchRequest.context": NAME,

@@ -5,7 +5,15 @@
  */
 import { randomInt } from "node:crypto";
 import { invalidArgument } from "@kvault/core";
-import { type ExecuteRequestSchema, type Limits, type MessageInitShape, type Sampling, ServiceClass } from "@kvault/rpc";
+import {
+  type ChatMessage,
+  ChatMessage_Role,
+  type ExecuteRequestSchema,
+  type Limits,
+  type MessageInitShape,
+  type Sampling,
+  ServiceClass,
+} from "@kvault/rpc";
 
 const MAX_QUESTION_BYTES = 64 * 1024;
 const MAX_NEW_TOKENS = 4_096;
@@ -16,22 +24,39 @@ const MAX_TEMPERATURE = 2;
 /** Above, seeds would lose digits on their way to the sampler. */
 const MAX_SEED = BigInt(Number.MAX_SAFE_INTEGER);
 
+/** All earlier turns of a conversation, UTF-8. */
+const MAX_TURNS_BYTES = 256 * 1024;
+
 interface Question {
   readonly question: string;
+  readonly turns?: readonly ChatMessage[] | undefined;
   readonly sampling?: Sampling | undefined;
   readonly limits?: Limits | undefined;
 }
 
-export type CheckedQuestion = Required<Pick<MessageInitShape<typeof ExecuteRequestSchema>, "question" | "sampling" | "limits">>;
+export type CheckedQuestion = Required<
+  Pick<MessageInitShape<typeof ExecuteRequestSchema>, "question" | "turns" | "sampling" | "limits">
+>;
 
-/** INVALID_ARGUMENT naming the field, under `prefix` (`questions[2].`) when it is one of many. */
-export function readQuestion({ question, sampling, limits }: Question, prefix = ""): CheckedQuestion {
+interface ReadQuestionOptions {
+  /** Of the field names in errors: `questions[2].` when it is one of many. */
+  readonly prefix?: string;
+  /** The conversation that is the context may end with the question. */
+  readonly mayBeEmpty?: boolean;
+}
+
+/** INVALID_ARGUMENT naming the field. */
+export function readQuestion(
+  { question, turns = [], sampling, limits }: Question,
+  { prefix = "", mayBeEmpty = false }: ReadQuestionOptions = {},
+): CheckedQuestion {
   const refuse = (field: string, message: string): never => {
     throw invalidArgument(`${prefix}${field}`, message);
   };
   const bytes = Buffer.byteLength(question);
-  if (question.trim() === "") refuse("question", "Cannot answer: question is empty");
+  if (question.trim() === "" && !(mayBeEmpty && question === "")) refuse("question", "Cannot answer: question is empty");
   if (bytes > MAX_QUESTION_BYTES) refuse("question", `Cannot answer a question of ${bytes} bytes: at most ${MAX_QUESTION_BYTES}`);
+  checkTurns(turns, refuse);
 
   const { temperature = 0, topP = 0, topK = 0, seed = 0n } = sampling ?? {};
   if (!(temperature >= 0 && temperature <= MAX_TEMPERATURE)) {
@@ -51,10 +76,27 @@ export function readQuestion({ question, sampling, limits }: Question, prefix = 
   }
   return {
     question,
+    turns: [...turns],
     // Drawn here, not by the worker: a second try on another worker draws the same tokens.
     sampling: { temperature, topP, topK, seed: seed === 0n ? BigInt(randomInt(1, 2 ** 32)) : seed },
     limits: { maxTokens: maxTokens === 0 ? DEFAULT_NEW_TOKENS : maxTokens, stop },
   };
+}
+
+/** Question and answer take turns, ending with an answer. */
+function checkTurns(turns: readonly ChatMessage[], refuse: (field: string, message: string) => never): void {
+  if (turns.length % 2 !== 0) refuse("turns", `Cannot answer after ${turns.length} turns: every question needs its answer`);
+  let bytes = 0;
+  for (const [i, { role, content }] of turns.entries()) {
+    const expected = i % 2 === 0 ? ChatMessage_Role.USER : ChatMessage_Role.ASSISTANT;
+    if (role !== expected)
+      refuse(
+        `turns[${i}].role`,
+        `Cannot answer: turn ${i} has role ${ChatMessage_Role[role]}, expected ${ChatMessage_Role[expected]}`,
+      );
+    bytes += Buffer.byteLength(content);
+  }
+  if (bytes > MAX_TURNS_BYTES) refuse("turns", `Cannot answer after turns of ${bytes} bytes: at most ${MAX_TURNS_BYTES}`);
 }
 
 /** `given`, or `otherwise` when there is none. INVALID_ARGUMENT on a class we do not know. */

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { CacheInfo, Compression, ContextContent, FinishReason, Limits, Sampling, Timings, Usage } from "./common_pb.js";
+import type { CacheInfo, ChatMessage, Compression, ContextContent, FinishReason, Limits, Sampling, Timings, Usage } from "./common_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
 
 /**
@@ -56,6 +56,14 @@ export declare type QueryRequest = Message<"kvault.v1.QueryRequest"> & {
    * @generated from field: kvault.v1.ServiceClass service_class = 6;
    */
   serviceClass: ServiceClass;
+
+  /**
+   * Earlier turns of the conversation about the context, oldest first: a question, its answer, and
+   * so on. `question` follows the last answer.
+   *
+   * @generated from field: repeated kvault.v1.ChatMessage turns = 20;
+   */
+  turns: ChatMessage[];
 
   /**
    * For queries on a context.

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { CacheInfo, CompressionReport, ContextContent, Limits, Progress, Sampling } from "./common_pb.js";
+import type { CacheInfo, ChatMessage, CompressionReport, ContextContent, Limits, Progress, Sampling } from "./common_pb.js";
 import type { Answer, CountTokensRequestSchema, CountTokensResponseSchema, InlineContext, ServiceClass, TextDelta } from "./inference_pb.js";
 
 /**
@@ -192,6 +192,13 @@ export declare type ExecuteRequest = Message<"kvault.v1.ExecuteRequest"> & {
    * @generated from field: uint32 load_timeout_ms = 22;
    */
   loadTimeoutMs: number;
+
+  /**
+   * Turns before the question, checked by the gateway.
+   *
+   * @generated from field: repeated kvault.v1.ChatMessage turns = 30;
+   */
+  turns: ChatMessage[];
 };
 
 /**
