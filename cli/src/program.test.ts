@@ -162,6 +162,13 @@ describe("the kvault command", () => {
     return { ...written, error };
   };
 
+  test("methods --json says which presets rest on a measurement, and which models have it", async () => {
+    const { stdout } = await kvault("methods", "--json", "--cache-dir", "/nowhere");
+    const { presets } = JSON.parse(stdout) as { presets: { name: string; needsProfile: boolean; profiledFor: string[] }[] };
+    expect(presets.find(({ name }) => name === "kvault")).toMatchObject({ needsProfile: true, profiledFor: expect.any(Array) });
+    expect(presets.find(({ name }) => name === "kvzip")).toMatchObject({ needsProfile: false, profiledFor: [] });
+  });
+
   test("context create shows every phase on stderr and the figures on stdout", async () => {
     const { stdout, stderr, error } = await kvault(
       "context",

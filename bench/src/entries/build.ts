@@ -124,7 +124,7 @@ export const buildRecord: Entry = {
         }),
       );
     } catch (error) {
-      if (!isKvaultError(error, "MODEL_UNSUPPORTED")) throw error;
+      if (!isKvaultError(error, "PROFILE_NOT_FOUND")) throw error;
       bench.log(`build_kvault is left out: ${error.message}`);
     }
     return figures;

@@ -43,7 +43,7 @@ export function addCalibrate(program: Command, host: Host): void {
     usage: "calibrate",
     summary: "Measure a model for the methods that rest on it",
     description: `Some methods rest on measurements of the model (profiles): the default, kvault, on a map from hidden states
-to scores. This makes what a method needs, or the profiles named, from four short texts that come with
+to scores. This makes what a method needs, or the profiles named, from three short texts that come with
 KVault or from your own. It may be killed at any time: the next run goes on where it stopped. Servers that
 use the same cache folder see a new profile at once; contexts made with another profile stay what they are.`,
     examples: [

@@ -1,5 +1,5 @@
 /**
- * What models are calibrated on: four texts of about 4,000 tokens (prose, encyclopaedia, code)
+ * What models are calibrated on: three texts of about 4,000 tokens (prose, encyclopaedia, code)
  * that come with the package, or a user's own. assets/calibration/README.md says where they are
  * from; none is used by the evaluation.
  *

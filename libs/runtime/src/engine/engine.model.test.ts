@@ -206,6 +206,16 @@ describe("an engine running qwen2.5-coder-0.5b", () => {
     for (const [i, right] of expected.entries()) expect(together[i]?.text).toContain(right);
   });
 
+  test("builds by our own method, says which profile it rests on, and answers", async () => {
+    const ours = await requestFor(model, context, "kvault");
+    const { manifest } = await engine.build(ours);
+    expect(manifest.identity.profiles).toMatch(/^surrogate=[0-9a-f]{64}$/);
+    const answers = await Promise.all(
+      questions.map((question) => answerTo(engine.query(toyQuery(ours, question, { maxTokens: 12 })))),
+    );
+    for (const [i, right] of expected.entries()) expect(answers[i]?.text).toContain(right);
+  });
+
   test("answers a sampled question the same alone and among others", async () => {
     const sampled = toyQuery(request, questions[0] as string, {
       sampling: { temperature: 1, topP: 0.95, topK: 0, seed: 11 },
