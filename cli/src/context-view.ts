@@ -118,7 +118,7 @@ export function noteDefault(terminal: Terminal, { spec, model }: Pick<Context, "
   terminal.note(`method     ${spec}`);
   if (spec.startsWith("surrogate")) return;
   const name = model.replace(/^models\//, "");
-  terminal.note(`           ${name} is not calibrated for the faster default: kvault calibrate --model ${name} --method kvault`);
+  terminal.note(`           KVzip: our own faster method was not evaluated on ${name}; --method kvault tries it`);
 }
 
 function isoTime(time: { readonly seconds: bigint }): string {

@@ -16,7 +16,10 @@ export const modelOption = (): Option =>
   new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL);
 
 export const methodOption = (): Option =>
-  new Option("--method <spec>", "preset or spec, see `kvault methods` (default: kvault for calibrated models, kvzip for others)");
+  new Option(
+    "--method <spec>",
+    "preset or spec, see `kvault methods` (default: kvault for models evaluated with it, kvzip for others)",
+  );
 
 export const keepOption = (): Option =>
   new Option("--keep <ratio>", "fraction of the KV pairs that is KEPT, above 0 and at most 1").argParser(keepRatio);

@@ -42,12 +42,12 @@ export function addCalibrate(program: Command, host: Host): void {
   const command = define(program, {
     usage: "calibrate",
     summary: "Measure a model for the methods that rest on it",
-    description: `Some methods rest on measurements of the model (profiles): the default, kvault, on a map from hidden states
-to scores. This makes what a method needs, or the profiles named, from three short texts that come with
+    description: `Some methods rest on measurements of the model (profiles): our own, kvault, on a map from hidden states to
+scores. This makes what a method needs, or the profiles named, from three short texts that come with
 KVault or from your own. It may be killed at any time: the next run goes on where it stopped. Servers that
 use the same cache folder see a new profile at once; contexts made with another profile stay what they are.`,
     examples: [
-      ["kvault calibrate --model qwen2.5-coder-1.5b --method kvault", "what the default method needs"],
+      ["kvault calibrate --model qwen2.5-coder-1.5b --method kvault", "what our own method needs"],
       ["kvault calibrate --model smollm2-135m --profile kvzip-heads --profile layer-map", "two profiles by name"],
       ["kvault calibrate --model smollm2-135m --list", "which profiles there are"],
     ],

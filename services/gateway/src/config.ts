@@ -50,7 +50,7 @@ const schema = z.object({
   KVAULT_PREFILL_WORKERS: addresses,
   /** Decode workers, comma-separated, beside those that register. */
   KVAULT_DECODE_WORKERS: addresses,
-  /** Preset or spec of requests that name none; not set: `kvault` for models that are calibrated for it, `kvzip` for others. */
+  /** Preset or spec of requests that name none; not set: `kvault` for models that were evaluated with it, `kvzip` for others. */
   KVAULT_DEFAULT_SPEC: z.string().min(1).optional(),
   /** Time for calls and builds to finish at a stop, milliseconds. */
   KVAULT_DRAIN_MS: wholeNumber(0).default(10_000),

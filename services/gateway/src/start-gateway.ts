@@ -74,7 +74,7 @@ export interface GatewayOptions {
   /** Where readiness of registered decode workers is looked up too; nowhere when absent. */
   readonly kubernetes?: KubernetesAccess & { readonly decodeService: string };
   readonly log: RpcLogger;
-  /** Preset or spec of requests that name none; when absent `kvault` for models that are calibrated for it, `kvzip` for others. */
+  /** Preset or spec of requests that name none; when absent `kvault` for models that were evaluated with it, `kvzip` for others. */
   readonly defaultSpec?: string;
   /** Most bytes of texts waiting or being built; 512 MiB. */
   readonly maxQueuedBytes?: number;

@@ -95,8 +95,9 @@ describe("findProfiles()", () => {
   });
 });
 
-test("defaultMethod() is our own where the model is calibrated for it", () => {
-  expect(defaultMethod(store("own"), MODEL)).toBe("kvzip");
+test("defaultMethod() is our own where the model is evaluated and calibrated for it", () => {
+  expect(defaultMethod(store("own"), MODEL, new Set(["m"]))).toBe("kvzip");
   put("own", "surrogate", encodeProfile(profileOf("surrogate")));
-  expect(defaultMethod(store("own"), MODEL)).toBe("kvault");
+  expect(defaultMethod(store("own"), MODEL, new Set(["m"]))).toBe("kvault");
+  expect(defaultMethod(store("own"), MODEL, new Set())).toBe("kvzip");
 });

@@ -23,8 +23,12 @@ import { emptySums } from "./ridge.ts";
 import { LOWEST_SCORE, solveSurrogate, surrogateProfile } from "./surrogate.ts";
 import type { CalibrationText } from "./texts.ts";
 
-/** Context tokens of a text that are read; what follows is not. */
+/** Context tokens of a text that are read; what follows is not. Fewer where the model holds fewer. */
 const TEXT_TOKENS = 4096;
+/** Fewer say nothing. */
+const MIN_TEXT_TOKENS = 256;
+/** Tokens of the repetition's own prompt and of the template, generously. */
+const PROMPT_TOKENS = 128;
 /** Ridge of the surrogate per row: few texts need a larger one. */
 const LAMBDA = 1e-2;
 
@@ -249,14 +253,18 @@ class Calibration {
 
 function promptOf(runner: TrainableRunner, text: CalibrationText): Input {
   const { prefixIds, contextIds } = runner.prompts.context({ text: text.text });
-  if (contextIds.length < 2 * STUDY_QUERIES) {
-    const least = 2 * STUDY_QUERIES;
-    throw invalidArgument(
-      "text",
-      `Cannot calibrate on "${text.name}": it has ${contextIds.length} tokens, at least ${least} are needed`,
-    );
+  if (contextIds.length < MIN_TEXT_TOKENS) {
+    const found = `it has ${contextIds.length} tokens, at least ${MIN_TEXT_TOKENS} are needed`;
+    throw invalidArgument("text", `Cannot calibrate on "${text.name}": ${found}`);
   }
-  return { text, prompt: { prefixIds, contextIds: contextIds.slice(0, TEXT_TOKENS) } };
+  return { text, prompt: { prefixIds, contextIds: contextIds.slice(0, longestText(runner.config.maxTokens)) } };
+}
+
+/** So many tokens that the text and the longest piece of its repetition fit the model. */
+function longestText(maxTokens: number): number {
+  const { repeatPass } = resolveSpec("kvzip");
+  const room = maxTokens - PROMPT_TOKENS;
+  return Math.min(TEXT_TOKENS, Math.max(room - repeatPass!.chunkTokens, Math.floor(room / 2)));
 }
 
 /** Without repetition; those that share slow steps side by side. */

@@ -31,7 +31,7 @@ export async function scoreRetrievalHeads(
   const layers = globalLayers(config);
   const score_LH = new Float32Array(layers.length * H);
   const { prefixIds, contextIds } = prompts.context({ text });
-  const hay = contextIds.subarray(0, HAYSTACK_TOKENS);
+  const hay = contextIds.subarray(0, Math.min(HAYSTACK_TOKENS, Math.floor(config.maxTokens / 2)));
   for (let i = 0; i < NEEDLES_PER_TEXT; i++) {
     const place = PLACES[i];
     const sentence = `The access code of the ${place} is ${100_000 + rng.below(900_000)}.`;
