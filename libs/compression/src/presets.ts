@@ -45,6 +45,12 @@ const LIST: readonly Preset[] = [
     spec: "kvzip|global|top-k(keep=0.3)|f16",
   },
   {
+    name: "kvzip-plus",
+    summary: "KVzip's attention weighed by what each value adds, best pairs of the whole cache",
+    source: "arXiv:2601.07891",
+    spec: "kvzip-plus|global|top-k(keep=0.3)|f16",
+  },
+  {
     name: "kvzip-uniform",
     summary: "KVzip scores, the same count for every layer and head",
     source: "arXiv:2505.23416",

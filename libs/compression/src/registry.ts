@@ -31,6 +31,7 @@ import { keydiff } from "./scorers/keydiff.ts";
 import { kvcompose } from "./scorers/kvcompose.ts";
 import { kvzip } from "./scorers/kvzip.ts";
 import { kvzipHead } from "./scorers/kvzip-head.ts";
+import { kvzipPlus } from "./scorers/kvzip-plus.ts";
 import { l2norm } from "./scorers/l2norm.ts";
 import { lagkv } from "./scorers/lagkv.ts";
 import { none } from "./scorers/none.ts";
@@ -50,6 +51,7 @@ import type { AllocatorFactory, CodecFactory, PartFactory, RefitFactory, ScorerF
 
 export const SCORERS: ReadonlyMap<string, ScorerFactory> = table(
   kvzip,
+  kvzipPlus,
   kvzipHead,
   surrogate,
   kvcompose,

@@ -67,6 +67,8 @@ export interface RepeatPass {
    * repeat. Either way only context positions are scored.
    */
   readonly form: "paper" | "kvpress";
+  /** Attention is weighed by what the position's value adds, relative to the row's hidden state. */
+  readonly normalised?: true;
   /** Leading positions every softmax row sees: prefix length (`paper`) or at most 4 of it (`kvpress`). */
   sinkTokens(prefixTokens: number): number;
 }

@@ -79,8 +79,8 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
       },
       async repeatPass(context, pass, runOptions = {}) {
         const { cache, prompt } = context as TokenCacheContext;
-        const observers: ObserverName[] =
-          runOptions.numQueries === undefined ? ["repeatAttention"] : ["queries", "repeatAttention"];
+        const scores: ObserverName = pass.normalised ? "repeatContribution" : "repeatAttention";
+        const observers: ObserverName[] = runOptions.numQueries === undefined ? [scores] : ["queries", scores];
         return runRepeatPass(await sessions.prefill(...observers), config, cache, prompt, prompts, pass, runOptions);
       },
       async windowAttention(context, windowTokens, runOptions = {}) {

@@ -18,6 +18,9 @@ const METHODS = [
   { reference: "keydiff", spec: "keydiff" },
   { reference: "lagkv", spec: "lagkv" },
   { reference: "knorm", spec: "l2norm" },
+  { reference: "kvzip.chunk2048", spec: "kvzip(chunk=2048,form=kvpress)" },
+  { reference: "kvzip.chunk256", spec: "kvzip(chunk=256,form=kvpress)" },
+  { reference: "kvzip_plus.chunk2048", spec: "kvzip-plus(chunk=2048,form=kvpress)" },
 ] as const;
 
 describe.each(["smollm2-135m", "qwen2.5-coder-0.5b"])("%s", (name) => {

@@ -58,19 +58,24 @@ export const kvzip: ScorerFactory = {
     ranking: [2, 3, 1, 0],
   },
   create: (given) => {
-    const { chunk, form } = params.parse(given);
     return {
       needs: new Set(["repeat-attention"] as const),
-      repeatPass: {
-        chunkTokens: chunk,
-        form,
-        sinkTokens: (prefixTokens) => (form === "paper" ? prefixTokens : Math.min(KVPRESS_SINK_TOKENS, prefixTokens)),
-      },
+      repeatPass: repeatPassOf(given),
       queryAgnostic: true,
       score: scoreRepeat,
     };
   },
 };
+
+/** The pass that {@link kvzip}'s parameters describe. */
+export function repeatPassOf(given: Readonly<Record<string, unknown>>): RepeatPass {
+  const { chunk, form } = params.parse(given);
+  return {
+    chunkTokens: chunk,
+    form,
+    sinkTokens: (prefixTokens) => (form === "paper" ? prefixTokens : Math.min(KVPRESS_SINK_TOKENS, prefixTokens)),
+  };
+}
 
 /** What {@link planRepeat} needs of a prompt and its tokenizer. */
 export interface RepeatInput {
@@ -128,7 +133,7 @@ function joinIds(pieces: readonly Int32Array[]): Int32Array {
 }
 
 /** `repeatAttention_KS` [kvHead, seq] → `out_KS`, the prefix at 0; higher is kept. */
-function scoreRepeat(layer: ScorerLayer, out_KS: Float32Array): void {
+export function scoreRepeat(layer: ScorerLayer, out_KS: Float32Array): void {
   const { numKvHeads: K, seqLen: S, prefixTokens, repeatAttention_KS } = layer;
   if (repeatAttention_KS?.length !== K * S) {
     throw new RangeError(

@@ -34,6 +34,8 @@ export interface AttentionTensors {
   readonly v: Value;
   /** What entered the projections: the normed hidden state, `[B, T, M]`. */
   readonly hidden: Value;
+  /** The output projection, `[.., H·D]` → `[.., M]`, for who must know what a value adds. */
+  project(attended: Value): Value;
 }
 
 /** What a graph kind gives the network's body. */

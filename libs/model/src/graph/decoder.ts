@@ -112,8 +112,9 @@ export function buildDecoder(graph: GraphBuilder, config: ModelConfig, inputs: D
     const q = scaled(rotated(n, "attn_q", numQueryHeads), queryScale);
     const k = rotated(n, "attn_k", numKvHeads);
     const v = project(n, "attn_v");
-    const attended = linear(graph, inputs.attend(layer, { q, k, v, hidden: n }), `${block}attn_output.weight`);
-    x = addTo(x, attended, "post_attention_norm");
+    const projectOut = (attended: Value): Value => linear(graph, attended, `${block}attn_output.weight`);
+    const attended = inputs.attend(layer, { q, k, v, hidden: n, project: projectOut });
+    x = addTo(x, projectOut(attended), "post_attention_norm");
     const m = norm(x, `${block}ffn_norm.weight`);
     const gate = activate(linear(graph, m, `${block}ffn_gate.weight`));
     const up = linear(graph, m, `${block}ffn_up.weight`);

@@ -44,7 +44,7 @@ export function buildPrefillGraph(family: ModelFamily, config: ModelConfig, opti
       : [graph.input("windowLastIndex", "i32", [1]), graph.input("windowTotalLength", "i32", [1])];
   const observers = options.observers.map((observer) => observer(graph, config));
 
-  const attend = (layer: number, { q, k, v, hidden }: AttentionTensors): Value => {
+  const attend = (layer: number, { q, k, v, hidden, project }: AttentionTensors): Value => {
     const newKey = graph.nodeWithOutputs("Identity", [k], [`newKey.${layer}`])[0] as Value;
     const newValue = graph.nodeWithOutputs("Identity", [v], [`newValue.${layer}`])[0] as Value;
     graph.output(newKey, "f32", [1, "T", kvSize]);
@@ -54,7 +54,7 @@ export function buildPrefillGraph(family: ModelFamily, config: ModelConfig, opti
     const pastKey = graph.input(`pastKey.${layer}`, "f32", [1, past, kvSize]);
     const pastValue = graph.input(`pastValue.${layer}`, "f32", [1, past, kvSize]);
     const headMajor = (past: Value): Value => graph.transpose(graph.reshape(past, 1, -1, numKvHeads, headDim), 0, 2, 1, 3);
-    if (window === undefined) for (const observe of observers) observe({ layer, q, k, hidden, pastKey });
+    if (window === undefined) for (const observe of observers) observe({ layer, q, k, hidden, pastKey, pastValue, project });
     const [out] = graph.nodeWithOutputs(
       "GroupQueryAttention",
       [q, k, v, headMajor(pastKey), headMajor(pastValue), ...(window === undefined ? [lastIndex, totalLength] : windowed)],

@@ -18,6 +18,10 @@ export interface ObservedLayer {
   readonly hidden: Value;
   /** Rotated keys of what came before, `[1, P, K·D]`. */
   readonly pastKey: Value;
+  /** Their values. */
+  readonly pastValue: Value;
+  /** The output projection, `[.., H·D]` → `[.., M]`. */
+  project(attended: Value): Value;
 }
 
 /** Declares inputs shared by all layers, then writes each layer's nodes and outputs. */
@@ -29,9 +33,9 @@ function queryRows(graph: GraphBuilder, { numKvHeads, numQueryHeads, headDim }: 
   return graph.reshape(graph.transpose(grouped, 1, 2, 0, 3), numKvHeads, -1, headDim);
 }
 
-/** Keys `[1, columns, K·D]` as `[K, columns, D]`. */
-function keyColumns(graph: GraphBuilder, { numKvHeads, headDim }: ModelConfig, keys: Value): Value {
-  return graph.transpose(graph.reshape(keys, -1, numKvHeads, headDim), 1, 0, 2);
+/** Keys or values `[1, columns, K·D]` as `[K, columns, D]`. */
+export function byHead(graph: GraphBuilder, { numKvHeads, headDim }: ModelConfig, rows: Value): Value {
+  return graph.transpose(graph.reshape(rows, -1, numKvHeads, headDim), 1, 0, 2);
 }
 
 /**
@@ -48,8 +52,8 @@ export function observedAttention(
   const { numKvHeads, numQueryHeads, headDim } = config;
   const scale = 1 / Math.sqrt(headDim);
   const q_KRD = queryRows(graph, config, q);
-  const seenLogits = graph.matMulTransposed(q_KRD, keyColumns(graph, config, seen), scale); // [K, G·T, seen]
-  const ownLogits = graph.matMulTransposed(q_KRD, keyColumns(graph, config, k), scale); // [K, G·T, T]
+  const seenLogits = graph.matMulTransposed(q_KRD, byHead(graph, config, seen), scale); // [K, G·T, seen]
+  const ownLogits = graph.matMulTransposed(q_KRD, byHead(graph, config, k), scale); // [K, G·T, T]
   const tokens = graph.node("Shape", [causal], { start: 0, end: 1 });
   const groups = graph.ints(numKvHeads, numQueryHeads / numKvHeads);
   const grouped = graph.node("Reshape", [ownLogits, graph.concat([groups, tokens, tokens], 0)]); // [K, G, T, T]

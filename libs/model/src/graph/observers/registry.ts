@@ -8,6 +8,7 @@ import type { Observer } from "./observer.ts";
 import { queries } from "./queries.ts";
 import { queryMoments } from "./query-moments.ts";
 import { repeatAttention } from "./repeat-attention.ts";
+import { repeatContribution } from "./repeat-contribution.ts";
 import { surrogateScore } from "./surrogate-score.ts";
 import { windowAttention } from "./window-attention.ts";
 
@@ -16,6 +17,7 @@ export type ObserverName =
   | "queries"
   | "queryMoments"
   | "repeatAttention"
+  | "repeatContribution"
   | "surrogateScore"
   | "windowAttention";
 
@@ -24,6 +26,7 @@ export const OBSERVERS: Readonly<Record<ObserverName, Observer>> = {
   queries,
   queryMoments,
   repeatAttention,
+  repeatContribution,
   surrogateScore,
   windowAttention,
 };
