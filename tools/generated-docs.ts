@@ -102,7 +102,7 @@ function errorTable(): string {
 }
 
 function presetTable(): string {
-  const rows = describeMethods().presets.map(({ name, summary, spec, needs, profiles, ragged, source }) => [
+  const rows = describeMethods().presets.map(({ name, summary, spec, needs, needsProfile: profiles, ragged, paper: source }) => [
     `\`${name}\``,
     summary,
     `\`${spec}\``,

@@ -164,9 +164,12 @@ describe("the kvault command", () => {
 
   test("methods --json says which presets rest on a measurement, and which models have it", async () => {
     const { stdout } = await kvault("methods", "--json", "--cache-dir", "/nowhere");
-    const { presets } = JSON.parse(stdout) as { presets: { name: string; needsProfile: boolean; profiledFor: string[] }[] };
-    expect(presets.find(({ name }) => name === "kvault")).toMatchObject({ needsProfile: true, profiledFor: expect.any(Array) });
-    expect(presets.find(({ name }) => name === "kvzip")).toMatchObject({ needsProfile: false, profiledFor: [] });
+    const { presets } = JSON.parse(stdout) as { presets: { name: string; needsProfile: string[]; profiledFor: string[] }[] };
+    expect(presets.find(({ name }) => name === "kvault")).toMatchObject({
+      needsProfile: ["surrogate"],
+      profiledFor: ["qwen2.5-coder-0.5b"],
+    });
+    expect(presets.find(({ name }) => name === "kvzip")).toMatchObject({ needsProfile: [], profiledFor: [] });
   });
 
   test("context create shows every phase on stderr and the figures on stdout", async () => {

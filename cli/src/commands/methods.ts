@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { describeMethods, openProfiles, type PartDescription, type ProfileName, type ProfileStore } from "@kvault/compression";
+import { describeMethods, openProfiles, type PartDescription } from "@kvault/compression";
 import type { Command } from "commander";
 import { cacheDirOption, type EngineFlags, engineSettings } from "../options.ts";
 import { define, type Host, runs } from "./command.ts";
@@ -18,30 +18,18 @@ A refit may stand before the codec: it changes the kept values so that attention
     examples: [["kvault methods --json", "everything, with defaults, and which models are calibrated for it"]],
   }).addOption(cacheDirOption());
   runs<EngineFlags>(methods, host, async ({ terminal, env }, options) => {
-    const profiles = openProfiles(engineSettings(options, env).cacheDir);
-    const described = describeMethods();
-    const presets = described.presets.map((preset) => ({
-      ...preset,
-      needsProfile: preset.profiles.length > 0,
-      profiledFor: profiledFor(profiles, preset.profiles),
-    }));
-    const all = { ...described, presets };
+    const all = describeMethods(openProfiles(engineSettings(options, env).cacheDir));
     terminal.result(all, () => {
-      const presets = all.presets.map(
-        ({ name, summary, spec, source }) => `  ${name}  (${source})\n      ${summary}\n      ${spec}`,
-      );
+      const presets = all.presets.map(({ name, summary, spec, paper, needsProfile, profiledFor }) => {
+        const profiles = `\n      needs ${needsProfile.join(", ")}; made for ${profiledFor.join(", ") || "no model yet: kvault calibrate"}`;
+        return `  ${name}  (${paper})\n      ${summary}\n      ${spec}${needsProfile.length === 0 ? "" : profiles}`;
+      });
       const parts = (["scorers", "allocators", "selectors", "refits", "codecs"] as const).map(
         (role) => `${role}\n${all[role].map(describePart).join("\n")}`,
       );
       return [`presets\n${presets.join("\n")}`, ...parts].join("\n\n");
     });
   });
-}
-
-/** Models that have every one of `names`; empty where none is needed, any model does. */
-function profiledFor(store: ProfileStore, names: readonly ProfileName[]): readonly string[] {
-  const [first, ...others] = names.map((name) => store.modelsWith(name));
-  return (first ?? []).filter((model) => others.every((models) => models.includes(model)));
 }
 
 function describePart({ name, summary, source, params }: PartDescription): string {

@@ -18,10 +18,13 @@ test("describeMethods() lists every part with its parameters and every preset in
   expect(presets.find(({ name }) => name === "streaming-llm")?.spec).toBe("streaming-llm(sinks=4)|uniform|top-k(keep=0.5)|f16");
   expect(presets.find(({ name }) => name === "kvault")).toMatchObject({
     ...{ scorer: "surrogate", allocator: "global", selector: "top-k", refit: "refit", codec: "pre-rope" },
-    ...{ queryAgnostic: true, ragged: true, needs: ["surrogate"], profiles: ["surrogate"] },
+    ...{ queryAgnostic: true, ragged: true, needs: ["surrogate"], needsProfile: ["surrogate"] },
   });
   expect(presets.find(({ name }) => name === "compresskv")).toMatchObject({
-    ...{ ragged: false, needs: ["window-attention"], profiles: ["retrieval-heads", "layer-errors"] },
+    ...{ ragged: false, needs: ["window-attention"], needsProfile: ["retrieval-heads", "layer-errors"] },
   });
+  const one = describeMethods({ modelsWith: (name) => (name === "layer-errors" ? ["a", "b"] : ["b"]) });
+  expect(one.presets.find(({ name }) => name === "compresskv")).toMatchObject({ paper: "arXiv:2508.02401", profiledFor: ["b"] });
+  expect(one.presets.find(({ name }) => name === "none")).toMatchObject({ needsProfile: [], profiledFor: [] });
   expect(JSON.parse(JSON.stringify(describeMethods()))).toEqual(describeMethods());
 });

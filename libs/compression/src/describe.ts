@@ -6,6 +6,7 @@
 import { z } from "zod";
 import { resolveSpec } from "./plan.ts";
 import { PRESETS, type Preset } from "./presets.ts";
+import { openProfiles, type ProfileStore } from "./profiles/profile-store.ts";
 import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
 import { parseSpec, type SpecValue } from "./spec.ts";
 import type { PartFactory, ProfileName, ScorerNeed } from "./types.ts";
@@ -37,7 +38,9 @@ export interface MethodsDescription {
 }
 
 /** A preset, and what its parts make of it. */
-export interface PresetDescription extends Preset {
+export interface PresetDescription extends Omit<Preset, "source"> {
+  /** Where the composition is from. */
+  readonly paper: string;
   /** Names of its parts. */
   readonly scorer: string;
   readonly allocator: string;
@@ -51,29 +54,34 @@ export interface PresetDescription extends Preset {
   /** What prefill must gather for the scorer. */
   readonly needs: readonly ScorerNeed[];
   /** Measurements of the model that must have been made. */
-  readonly profiles: readonly ProfileName[];
+  readonly needsProfile: readonly ProfileName[];
+  /** Models that have all of them; empty where nothing is needed. */
+  readonly profiledFor: readonly string[];
 }
 
-/** Everything a spec can name, in registry order. */
-export function describeMethods(): MethodsDescription {
+/** Everything a spec can name, in registry order; `profiles` are those that came with KVault unless given. */
+export function describeMethods(profiles: Pick<ProfileStore, "modelsWith"> = openProfiles()): MethodsDescription {
   return {
     scorers: [...SCORERS.values()].map(describePart),
     allocators: [...ALLOCATORS.values()].map(describePart),
     selectors: [...SELECTORS.values()].map(describePart),
     refits: [...REFITS.values()].map(describePart),
     codecs: [...CODECS.values()].map(describePart),
-    presets: [...PRESETS.values()].map(describePreset),
+    presets: [...PRESETS.values()].map((preset) => describePreset(preset, profiles)),
   };
 }
 
-function describePreset(preset: Preset): PresetDescription {
+function describePreset({ source, ...preset }: Preset, store: Pick<ProfileStore, "modelsWith">): PresetDescription {
   const { spec, queryAgnostic, ragged, needs, profiles } = resolveSpec(preset.spec);
+  const having = [...profiles].map((name) => store.modelsWith(name));
+  const profiledFor = (having[0] ?? []).filter((model) => having.every((models) => models.includes(model)));
   const { scorer, allocator, selector, refit, codec } = parseSpec(spec);
   return {
     ...preset,
+    paper: source,
     ...{ spec, scorer: scorer.name, allocator: allocator.name, selector: selector.name },
     ...(refit === undefined ? {} : { refit: refit.name }),
-    ...{ codec: codec.name, queryAgnostic, ragged, needs: [...needs], profiles: [...profiles] },
+    ...{ codec: codec.name, queryAgnostic, ragged, needs: [...needs], needsProfile: [...profiles], profiledFor },
   };
 }
 
