@@ -188,11 +188,11 @@ describe("DeleteContext", () => {
     expect(stack.decode[0]?.evicted).toContain(idOf(name));
     expect((await stack.contexts.deleteContext({ name })).context).toEqual(context);
     for (const refused of [
-      ask(stack, name),
-      stack.contexts.warmContext({ name }),
-      stack.contexts.updateContext({ context: { name, pinned: true } }),
+      () => ask(stack, name),
+      () => stack.contexts.warmContext({ name }),
+      () => stack.contexts.updateContext({ context: { name, pinned: true } }),
     ]) {
-      expect((await failureOf(refused)).code).toBe("CONTEXT_DELETED");
+      expect((await failureOf(refused())).code).toBe("CONTEXT_DELETED");
     }
     expect((await collect(stack.contexts.watchContext({ name }))).at(-1)).toMatchObject({ deleted: true });
     expect((await stack.contexts.listContexts({})).contexts).toEqual([]);
