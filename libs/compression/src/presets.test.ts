@@ -60,7 +60,7 @@ describe.each([...PRESETS.keys()])("preset %s", (name) => {
 
   test("looks at no query and says where it is from", () => {
     const found = describeMethods().presets.find((preset) => preset.name === name);
-    expect(found).toMatchObject({ queryAgnostic: true, source: expect.stringMatching(/^(own|arXiv:\d{4}\.\d{5})$/) });
+    expect(found).toMatchObject({ queryAgnostic: true, paper: expect.stringMatching(/^(own|arXiv:\d{4}\.\d{5})$/) });
     expect(resolveSpec(found?.spec ?? "").spec).toBe(found?.spec);
   });
 });
