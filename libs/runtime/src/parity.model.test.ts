@@ -15,12 +15,13 @@ const MAX_ANSWER_TOKENS = 12;
 
 /**
  * What each way of computing is held to. `int8` quantises activations inside the weight
- * products. The 135M model does not know the answers, its guesses hang on near ties: only its
+ * products, by kernels that differ between processors: the largest difference of a logit of the 0.5B
+ * is 0.087 with AVX-512 VNNI, 0.216 with AVX2 alone. The 135M model does not know the answers, its guesses hang on near ties: only its
  * numbers are compared.
  */
 const CASES = [
   { name: "qwen2.5-coder-0.5b", activations: "f32", cosine: 0.99999, logits: 0.05, rank: 0.9995, overlap: 0.99, answers: true },
-  { name: "qwen2.5-coder-0.5b", activations: "int8", cosine: 0.9998, logits: 0.2, rank: 0.995, overlap: 0.98, answers: true },
+  { name: "qwen2.5-coder-0.5b", activations: "int8", cosine: 0.9998, logits: 0.3, rank: 0.995, overlap: 0.98, answers: true },
   { name: "smollm2-135m", activations: "f32", cosine: 0.9999, logits: 0.1, rank: 0.9995, overlap: 0.99, answers: false },
   { name: "smollm2-135m", activations: "int8", cosine: 0.999, logits: 0.6, rank: 0.99, overlap: 0.97, answers: false },
 ] as const;
@@ -59,9 +60,11 @@ describe.each(CASES)("$name with $activations activations", ({ name, activations
     expect(Math.min(...found)).toBeGreaterThan(bounds.cosine);
   });
 
-  test("the likeliest token is the same and the hundred likeliest logits are close", () => {
+  test("the likeliest token is the same, or as likely within the bound, and the hundred likeliest logits are close", () => {
     const logits_V = context.lastLogits_V;
-    expect(argmax(logits_V)).toBe(reference.topIds[0]);
+    const rank = reference.topIds.indexOf(argmax(logits_V));
+    expect(rank).toBeGreaterThanOrEqual(0);
+    expect((reference.topLogits[0] as number) - (reference.topLogits[rank] as number)).toBeLessThan(bounds.logits);
     let worst = 0;
     for (const [i, id] of reference.topIds.entries()) {
       worst = Math.max(worst, Math.abs((logits_V[id] as number) - (reference.topLogits[i] as number)));
