@@ -39,6 +39,15 @@ describe("QuerySlots", () => {
     }
     expect(slots.limit).toBe(34);
     nowMs = 2_000;
+    const [first] = Array.from({ length: 10 }, () => slots.take());
+    first?.answered(LATE);
+    expect(slots.limit).toBe(8);
+  });
+
+  test("what few queries wait for is not each other: a late one alone lowers nothing", () => {
+    const slots = new QuerySlots(32);
+    for (let i = 0; i < 8; i++) slots.take().answered(LATE);
+    expect(slots.limit).toBe(32);
     slots.take().answered(LATE);
     expect(slots.limit).toBe(8);
   });
@@ -63,9 +72,9 @@ describe("QuerySlots", () => {
     const lowered = slots.limit;
     expect(lowered).toBeLessThan(30);
     const used = new QuerySlots(64, () => ++nowMs);
-    const first = used.take();
-    first.answered(LATE);
-    first.release();
+    const few = Array.from({ length: 9 }, () => used.take());
+    few[0]?.answered(LATE);
+    for (const slot of few) slot.release();
     expect(used.limit).toBe(8);
     for (let round = 0; round < 40; round++) {
       const taken = Array.from({ length: used.limit }, () => used.take());

@@ -77,10 +77,13 @@ export class QuerySlots {
       if (together >= USED * this.#limit) this.#limit = Math.min(this.#max, this.#limit + 1 / this.#limit);
       return;
     }
+    const there = Math.max(together, this.#taken);
+    const least = Math.min(this.#max, LEAST_QUERIES);
+    // What so few wait for is not each other: an engine that starts, a machine that is busy.
+    if (there <= least) return;
     // A query that began before the last decrease tells nothing of what came of it.
     if (startMs < this.#decreasedMs) return;
     this.#decreasedMs = this.#nowMs();
-    const least = Math.min(this.#max, LEAST_QUERIES);
-    this.#limit = Math.max(least, Math.min(this.#limit, Math.max(together, this.#taken)) * DECREASE);
+    this.#limit = Math.max(least, Math.min(this.#limit, there) * DECREASE);
   }
 }
