@@ -4,7 +4,7 @@
  * @module
  */
 import { KvaultError } from "@kvault/core";
-import { type Answer, Contexts, Inference, type InProcessClients, type QueryResponse } from "@kvault/rpc";
+import { type Answer, Contexts, Inference, type InProcessClients } from "@kvault/rpc";
 import type { FastifyInstance } from "fastify";
 import { chunks, completion, type ReplyHead } from "./chat-reply.ts";
 import { type ChatRequest, readChatRequest } from "./chat-request.ts";
@@ -20,7 +20,7 @@ export function chatCompletions(server: FastifyInstance, clients: InProcessClien
     const events = clients(Inference, call.caller).query(asked.query);
     if (asked.stream) {
       const options = { requestId: call.requestId, end: "[DONE]" };
-      return sendEvents(reply, chunks(head, begun(await events.next(), events), asked.includeUsage), options);
+      return sendEvents(reply, chunks(head, events, asked.includeUsage), options);
     }
     let answer: Answer | undefined;
     // To its end, not to its answer: a call that is left early counts as cancelled.
@@ -42,17 +42,4 @@ async function modelOf({ model, context }: ChatRequest, clients: InProcessClient
       details: { field: "model", found: model, expected: own },
     },
   );
-}
-
-/** The role comes with the first event: what fails before it is an HTTP error. */
-async function* begun(
-  first: IteratorResult<QueryResponse, unknown>,
-  rest: AsyncIterableIterator<QueryResponse>,
-): AsyncGenerator<QueryResponse, void, undefined> {
-  try {
-    if (first.done !== true) yield first.value;
-    yield* rest;
-  } finally {
-    await rest.return?.();
-  }
 }

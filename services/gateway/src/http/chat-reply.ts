@@ -44,8 +44,11 @@ export async function* chunks(
     choices: [{ index: 0, delta, logprobs: null, finish_reason: null, ...more }],
     ...(includeUsage ? { usage: null } : {}),
   });
-  yield chunk({ role: "assistant", content: "", refusal: null });
+  let begun = false;
   for await (const { event } of events) {
+    // With the first event, not before: what fails until then is an HTTP error.
+    if (!begun) yield chunk({ role: "assistant", content: "", refusal: null });
+    begun = true;
     if (event.case === "delta") {
       if (event.value.text !== "") yield chunk({ content: event.value.text });
     } else if (event.case === "answer") {
