@@ -58,6 +58,10 @@ bench/node_modules/.installed: bench/package-lock.json
 	npm ci --prefix bench --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+.PHONY: client
+client: build ## Pack the client SDK for npm: out/kvault-client-VERSION.tgz
+	@$(bin)/tsx --conditions=kvault-source tools/pack-client.ts out
+
 .PHONY: bench
 bench: build bench/node_modules/.installed ## Measure KVault beside llama.cpp (ONLY=name,name for some; ARGS=--json)
 	@$(kvault) model pull $(models)

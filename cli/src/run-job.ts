@@ -4,11 +4,10 @@
  *
  * @module
  */
-
+import type { KvaultClient } from "@kvault/client";
 import { type AskedQuestion, askQuestion } from "./ask-question.ts";
-import { followContext, submitContext } from "./build-context.ts";
 import { noteDefault } from "./context-view.ts";
-import type { GatewayClient } from "./gateway-client.ts";
+import { followContext } from "./follow-context.ts";
 import { type QuestionReport, questionReport, type RunReport, runReport } from "./run-report.ts";
 import { createLiveLines } from "./terminal/live-lines.ts";
 import type { Terminal } from "./terminal/terminal.ts";
@@ -32,27 +31,25 @@ export interface Job {
 /** Asked first, so that no measured time holds the start of an engine. */
 const WARM_UP_TEXT = "A short text, read once.";
 
-export async function runJob(gateway: GatewayClient, job: Job, terminal: Terminal, signal: AbortSignal): Promise<RunReport> {
+export async function runJob(gateway: KvaultClient, job: Job, terminal: Terminal, signal: AbortSignal): Promise<RunReport> {
   const { model, text, method, keepRatio } = job;
   terminal.note("starting   the engine that answers");
   await askInline(gateway, job, WARM_UP_TEXT, signal);
-  const name = await submitContext(
-    gateway,
-    {
-      model,
-      content: { content: { case: "text", value: text } },
-      compression: { spec: method ?? "", ...(keepRatio === undefined ? {} : { keepRatio }) },
-    },
+  const creation = {
+    model,
+    ...(method === undefined ? {} : { method }),
+    ...(keepRatio === undefined ? {} : { keepRatio }),
     signal,
-  );
+  };
+  const name = await gateway.contexts.submit({ text }, creation);
   const context = await followContext(gateway, name, { progress: terminal.progress, signal });
   const { report } = context;
   if (method === undefined) noteDefault(terminal, context);
   if (report !== undefined) {
-    const factor = Number(report.rawBytesF16) / Math.max(1, Number(report.storedBytes));
+    const factor = report.rawBytesF16 / Math.max(1, report.storedBytes);
     terminal.note(
-      `stored     ${formatCount(Number(report.keptPairs))} of ${formatCount(Number(report.totalPairs))} KV pairs, ` +
-        `${formatBytes(Number(report.storedBytes))} instead of ${formatBytes(Number(report.rawBytesF16))} (${factor.toFixed(1)}× smaller)`,
+      `stored     ${formatCount(report.keptPairs)} of ${formatCount(report.totalPairs)} KV pairs, ` +
+        `${formatBytes(report.storedBytes)} instead of ${formatBytes(report.rawBytesF16)} (${factor.toFixed(1)}× smaller)`,
     );
   }
   const questions = await askAll(gateway, name, job, terminal, signal);
@@ -63,7 +60,7 @@ export async function runJob(gateway: GatewayClient, job: Job, terminal: Termina
 }
 
 async function askAll(
-  gateway: GatewayClient,
+  gateway: KvaultClient,
   name: string,
   job: Job,
   terminal: Terminal,
@@ -75,8 +72,8 @@ async function askAll(
   return await Promise.all(
     questions.map(async (question, index) => {
       let soFar = "";
-      const request = { source: { case: "context" as const, value: name }, question, limits: { maxTokens } };
-      const asked = await askQuestion(gateway, request, {
+      const asked = await askQuestion(gateway, name, question, {
+        maxTokens,
         signal,
         onText: (piece) => {
           soFar += piece;
@@ -94,14 +91,6 @@ async function askAll(
 }
 
 /** The first question on a text that is read for it alone: nothing is stored. */
-function askInline(gateway: GatewayClient, job: Job, text: string, signal: AbortSignal): Promise<AskedQuestion> {
-  const request = {
-    source: {
-      case: "inline" as const,
-      value: { model: job.model, content: { content: { case: "text" as const, value: text } } },
-    },
-    question: job.questions[0] ?? "",
-    limits: { maxTokens: 1 },
-  };
-  return askQuestion(gateway, request, { signal });
+function askInline(gateway: KvaultClient, job: Job, text: string, signal: AbortSignal): Promise<AskedQuestion> {
+  return askQuestion(gateway, { model: job.model, text }, job.questions[0] ?? "", { maxTokens: 1, signal });
 }

@@ -4,9 +4,9 @@
  *
  * @module
  */
+import type { CacheInfo, Context } from "@kvault/client";
 import { KvaultError } from "@kvault/core";
-import type { Context } from "@kvault/rpc";
-import { type AskedQuestion, type CacheReport, cacheReport } from "./ask-question.ts";
+import type { AskedQuestion } from "./ask-question.ts";
 
 export interface QuestionReport {
   readonly question: string;
@@ -16,7 +16,7 @@ export interface QuestionReport {
   readonly correct?: boolean;
   readonly ttftMs: number;
   readonly tokensPerSecond: number;
-  readonly cache: CacheReport;
+  readonly cache: CacheInfo;
 }
 
 export interface RunReport {
@@ -51,7 +51,7 @@ export function questionReport(
     ...(expected === undefined ? {} : { expected: expected.value, correct: expected.correct }),
     ttftMs: round(asked.ttftMs, 1),
     tokensPerSecond: round(asked.tokensPerSecond, 1),
-    cache: cacheReport(asked.answer),
+    cache: asked.answer.cache,
   };
 }
 
@@ -65,14 +65,14 @@ export function runReport(context: Context, reprefillTtftMs: number, questions: 
     spec: context.spec,
     contextTokens: report.contextTokens,
     keepRatio: report.keepRatio,
-    keptPairs: Number(report.keptPairs),
-    totalPairs: Number(report.totalPairs),
-    rawBytesF16: Number(report.rawBytesF16),
-    storedBytes: Number(report.storedBytes),
-    prefillSeconds: round(seconds?.prefill ?? 0, 3),
-    scoreSeconds: round(seconds?.score ?? 0, 3),
-    compressSeconds: round(seconds?.compress ?? 0, 3),
-    publishSeconds: round(seconds?.publish ?? 0, 3),
+    keptPairs: report.keptPairs,
+    totalPairs: report.totalPairs,
+    rawBytesF16: report.rawBytesF16,
+    storedBytes: report.storedBytes,
+    prefillSeconds: round(seconds.prefill, 3),
+    scoreSeconds: round(seconds.score, 3),
+    compressSeconds: round(seconds.compress, 3),
+    publishSeconds: round(seconds.publish, 3),
     reprefillTtftMs: round(reprefillTtftMs, 1),
     questions,
   };

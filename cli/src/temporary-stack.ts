@@ -7,14 +7,15 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { KvaultClient } from "@kvault/client";
 import { throwIfAborted } from "@kvault/core";
-import { connectGateway, type GatewayClient } from "./gateway-client.ts";
+import { connectGateway } from "./gateway-client.ts";
 import type { EngineSettings } from "./options.ts";
 
 /** Runs `work` against a gateway of its own. */
 export async function withTemporaryStack<Result>(
   settings: EngineSettings,
-  work: (gateway: GatewayClient) => Promise<Result>,
+  work: (gateway: KvaultClient) => Promise<Result>,
   signal: AbortSignal,
 ): Promise<Result> {
   const folder = await mkdtemp(join(tmpdir(), "kvault-"));

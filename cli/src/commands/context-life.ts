@@ -3,11 +3,11 @@
  *
  * @module
  */
+import { type Context, type ContextChanges, contextName, type KvaultClient } from "@kvault/client";
 import { invalidArgument, isKvaultError } from "@kvault/core";
-import { CacheInfo_Tier, type Context, type ContextSchema, durationFromMs, type MessageInitShape } from "@kvault/rpc";
 import { type Command, Option } from "commander";
-import { contextJson, contextName, describeContext } from "../context-view.ts";
-import { type GatewayClient, withGateway } from "../gateway-client.ts";
+import { contextJson, describeContext } from "../context-view.ts";
+import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, collect, collectLabel, duration, positiveInteger, withConnectionFlags } from "../options.ts";
 import { formatBytes } from "../terminal/units.ts";
 import { type Call, define, type Host, runs } from "./command.ts";
@@ -65,8 +65,7 @@ export function addContextLife(context: Command, host: Host): void {
     runs<ConnectionFlags>(command, host, (call, flags, ...names) =>
       withGateway(flags, async ({ contexts }) => {
         for (const name of names.map(contextName)) {
-          const request = { context: { name, pinned }, updateMask: { paths: ["pinned"] } };
-          const changed = await contexts.updateContext(request, { signal: call.signal });
+          const changed = await contexts.update(name, { pinned }, { signal: call.signal });
           call.terminal.result(contextJson(changed), () => `${verb}ned ${name}`);
         }
       }),
@@ -89,9 +88,8 @@ cancelled, and leaves nothing to undelete.`,
   runs<DeleteOptions>(remove, host, (call, { purge = false, force = false, ...flags }, ...names) =>
     withGateway(flags, async ({ contexts }) => {
       for (const name of names.map(contextName)) {
-        const { context: kept } = await contexts.deleteContext({ name, purge, force }, { signal: call.signal });
-        const purgeTime =
-          kept?.purgeTime === undefined ? undefined : new Date(Number(kept.purgeTime.seconds) * 1000).toISOString();
+        const kept = await contexts.delete(name, { purge, force, signal: call.signal });
+        const purgeTime = kept?.purgeTime?.toISOString();
         const json = { deleted: name, ...(purgeTime === undefined ? {} : { purgeTime }) };
         call.terminal.result(json, () =>
           purgeTime === undefined ? `deleted ${name}` : `deleted ${name}, can be undeleted until ${purgeTime}`,
@@ -112,7 +110,7 @@ cancelled, and leaves nothing to undelete.`,
   runs<ConnectionFlags>(undelete, host, (call, flags, ...names) =>
     withGateway(flags, async ({ contexts }) => {
       for (const name of names.map(contextName)) {
-        const back = await contexts.undeleteContext({ name }, { signal: call.signal });
+        const back = await contexts.undelete(name, { signal: call.signal });
         call.terminal.result(contextJson(back), () => `undeleted ${name}`);
       }
     }),
@@ -129,11 +127,11 @@ cancelled, and leaves nothing to undelete.`,
   withConnectionFlags(warm);
   runs<ConnectionFlags & { readonly replicas: number }>(warm, host, (call, { replicas: wanted, ...flags }, name = "") =>
     withGateway(flags, async ({ contexts }) => {
-      const { replicas } = await contexts.warmContext({ name: contextName(name), replicas: wanted }, { signal: call.signal });
+      const replicas = await contexts.warm(name, { replicas: wanted, signal: call.signal });
       const found = replicas.map(({ workerAddress, cache }) => ({
         worker: workerAddress,
-        wasResident: cache?.tier === CacheInfo_Tier.MEMORY,
-        bytesLoaded: Number(cache?.bytesLoaded ?? 0),
+        wasResident: cache.tier === "memory",
+        bytesLoaded: cache.bytesLoaded,
       }));
       call.terminal.result({ context: contextName(name), replicas: found }, () =>
         found
@@ -151,7 +149,7 @@ function show({ terminal }: Call, context: Context): void {
 }
 
 async function updateContext(
-  { contexts }: GatewayClient,
+  { contexts }: KvaultClient,
   name: string,
   options: UpdateOptions,
   signal: AbortSignal,
@@ -159,28 +157,23 @@ async function updateContext(
   const { name: displayName, label, removeLabel, ttl, expire, refreshOnUse } = options;
   if (ttl !== undefined && !expire)
     throw invalidArgument("ttl", "Cannot set a lifetime and none: leave --ttl or --no-expire out");
-  const paths: string[] = [];
-  const fields: MessageInitShape<typeof ContextSchema> = { name };
-  const set = (path: string, more: object): void => {
-    paths.push(path);
-    Object.assign(fields, more);
+  const changes: ContextChanges = {
+    ...(displayName === undefined ? {} : { displayName }),
+    ...(ttl === undefined ? {} : { ttlSeconds: ttl }),
+    ...(expire ? {} : { ttlSeconds: null }),
+    ...(refreshOnUse === undefined ? {} : { refreshOnUse }),
   };
-  if (displayName !== undefined) set("display_name", { displayName });
-  if (ttl !== undefined) set("ttl", { ttl: durationFromMs(ttl * 1000) });
-  if (!expire) set("expire_time", {});
-  if (refreshOnUse !== undefined) set("refresh_on_use", { refreshOnUse });
-  const call = { signal };
   if (label === undefined && removeLabel === undefined) {
-    if (paths.length === 0) throw invalidArgument("update_mask", "Cannot change the context: say what, see --help");
-    return contexts.updateContext({ context: fields, updateMask: { paths } }, call);
+    if (Object.keys(changes).length === 0)
+      throw invalidArgument("update_mask", "Cannot change the context: say what, see --help");
+    return contexts.update(name, changes, { signal });
   }
   for (let tries = 1; ; tries++) {
-    const current = await contexts.getContext({ name }, call);
-    const labels = { ...current.labels, ...label };
+    const current = await contexts.get(name, { signal });
+    const labels: Record<string, string> = { ...current.labels, ...label };
     for (const key of removeLabel ?? []) delete labels[key];
-    const request = { context: { ...fields, labels, etag: current.etag }, updateMask: { paths: [...paths, "labels"] } };
     try {
-      return await contexts.updateContext(request, call);
+      return await contexts.update(name, { ...changes, labels }, { etag: current.etag, signal });
     } catch (error) {
       if (tries === MAX_TRIES || !isKvaultError(error, "CONTEXT_CHANGED")) throw error;
     }

@@ -3,11 +3,11 @@
  *
  * @module
  */
+import { type Context, type ContextState, contextName } from "@kvault/client";
 import { resolveSpec } from "@kvault/compression";
-import { type Context, Context_State, durationFromMs } from "@kvault/rpc";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { followContext, submitContext } from "../build-context.ts";
-import { contextId, contextJson, contextName, describeContext, noteDefault, stateName } from "../context-view.ts";
+import { contextId, contextJson, describeContext, noteDefault } from "../context-view.ts";
+import { followContext } from "../follow-context.ts";
 import { withGateway } from "../gateway-client.ts";
 import {
   type ConnectionFlags,
@@ -24,8 +24,6 @@ import { table } from "../terminal/table.ts";
 import { formatBytes, formatCount } from "../terminal/units.ts";
 import { type Call, define, group, type Host, runs } from "./command.ts";
 import { addContextLife } from "./context-life.ts";
-
-const PAGE_SIZE = 200;
 
 interface CreateOptions extends ConnectionFlags {
   readonly file: string;
@@ -45,18 +43,17 @@ interface CreateOptions extends ConnectionFlags {
 interface ListOptions extends ConnectionFlags {
   readonly limit?: number;
   readonly label?: Readonly<Record<string, string>>;
-  readonly state?: readonly Context_State[];
+  readonly state?: readonly KnownState[];
 }
 
-const STATES: ReadonlyMap<string, Context_State> = new Map(
-  ["CREATING", "ACTIVE", "FAILED", "DELETING", "DELETED"].map((name) => [
-    name.toLowerCase(),
-    Context_State[name as keyof typeof Context_State],
-  ]),
+type KnownState = Exclude<ContextState, "UNSPECIFIED">;
+
+const STATES: ReadonlyMap<string, KnownState> = new Map(
+  (["CREATING", "ACTIVE", "FAILED", "DELETING", "DELETED"] as const).map((state) => [state.toLowerCase(), state]),
 );
 
 /** Gathers `--state`. */
-function collectState(text: string, before: readonly Context_State[] | undefined): readonly Context_State[] {
+function collectState(text: string, before: readonly KnownState[] | undefined): readonly KnownState[] {
   const state = STATES.get(text.toLowerCase());
   if (state === undefined) throw new InvalidArgumentError(`Must be one of ${[...STATES.keys()].join(", ")}.`);
   return [...(before ?? []), state];
@@ -99,7 +96,7 @@ The same request twice is one context: its name follows from everything that cou
   );
   runs<ConnectionFlags>(get, host, (call, flags, name = "") =>
     withGateway(flags, async (gateway) => {
-      const found = await gateway.contexts.getContext({ name: contextName(name) }, { signal: call.signal });
+      const found = await gateway.contexts.get(name, { signal: call.signal });
       call.terminal.result(contextJson(found), () => describeContext(found));
     }),
   );
@@ -145,21 +142,21 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
   const text = readTextFile(file);
   if (method !== undefined) resolveSpec(method, keep);
   await withGateway(options, async (gateway) => {
-    const created = await submitContext(
-      gateway,
+    const created = await gateway.contexts.submit(
+      { text },
       {
         model,
-        content: { content: { case: "text", value: text } },
-        compression: { spec: method ?? "", ...(keep === undefined ? {} : { keepRatio: keep }) },
-        displayName: name ?? "",
-        labels: { ...label },
-        validateOnly: validateOnly ?? false,
-        pinned: pin ?? false,
+        signal,
+        ...(method === undefined ? {} : { method }),
+        ...(keep === undefined ? {} : { keepRatio: keep }),
+        ...(name === undefined ? {} : { displayName: name }),
+        ...(label === undefined ? {} : { labels: label }),
+        ...(ttl === undefined ? {} : { ttlSeconds: ttl }),
+        ...(requestId === undefined ? {} : { creationId: requestId }),
         refreshOnUse: refreshOnUse ?? false,
-        requestId: requestId ?? "",
-        ...(ttl === undefined ? {} : { ttl: durationFromMs(ttl * 1000) }),
+        pinned: pin ?? false,
+        validateOnly: validateOnly ?? false,
       },
-      signal,
     );
     if (validateOnly === true || !wait) {
       terminal.result({ name: created }, () => created);
@@ -172,22 +169,15 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
   });
 }
 
-async function listContexts(
-  { terminal, signal }: Call,
-  { limit = Number.POSITIVE_INFINITY, label, state, ...flags }: ListOptions,
-): Promise<void> {
+async function listContexts({ terminal, signal }: Call, { limit, label, state, ...flags }: ListOptions): Promise<void> {
   await withGateway(flags, async (gateway) => {
     const found: Context[] = [];
-    let pageToken = "";
-    do {
-      const pageSize = Math.min(PAGE_SIZE, limit - found.length);
-      const page = await gateway.contexts.listContexts(
-        { pageSize, pageToken, labels: { ...label }, states: [...(state ?? [])] },
-        { signal },
-      );
-      found.push(...page.contexts);
-      pageToken = page.nextPageToken;
-    } while (pageToken !== "" && found.length < limit);
+    const filter = {
+      ...(limit === undefined ? {} : { limit }),
+      ...(label === undefined ? {} : { labels: label }),
+      ...(state === undefined ? {} : { states: state }),
+    };
+    for await (const context of gateway.contexts.list({ signal, ...filter })) found.push(context);
     if (terminal.json) {
       for (const each of found) terminal.result(contextJson(each), () => "");
       return;
@@ -203,10 +193,10 @@ function contextTable(contexts: readonly Context[]): string {
     ["context", "state", "model", "tokens", "stored", "name"],
     contexts.map(({ name, state, model, report, displayName }) => [
       contextId(name),
-      stateName(state),
+      state,
       model,
       report === undefined ? "" : formatCount(report.contextTokens),
-      report === undefined ? "" : formatBytes(Number(report.storedBytes)),
+      report === undefined ? "" : formatBytes(report.storedBytes),
       displayName,
     ]),
   );

@@ -4,11 +4,12 @@
  * @module
  */
 import { readFileSync } from "node:fs";
+import type { KvaultClient } from "@kvault/client";
 import { resolveSpec } from "@kvault/compression";
 import type { Command } from "commander";
 import { describeRun } from "../demo/describe-run.ts";
 import { isCorrect, makeNeedles, plantNeedles } from "../demo/needles.ts";
-import { connectGateway, type GatewayClient } from "../gateway-client.ts";
+import { connectGateway } from "../gateway-client.ts";
 import { fetchModel } from "../models.ts";
 import { type EngineFlags, engineSettings, keepOption, methodOption, modelOption, withEngineFlags } from "../options.ts";
 import { runJob } from "../run-job.ts";
@@ -64,7 +65,7 @@ The first run downloads the model (491 MB).`,
     await fetchModel(model, { ...engine, progress: terminal.progress, signal });
     const chosen = method === undefined ? {} : { method };
     const job = { model, text, ...chosen, keepRatio: keep, questions, maxTokens: MAX_TOKENS, expected, isCorrect };
-    const work = (gateway: GatewayClient): Promise<RunReport> => runJob(gateway, job, terminal, signal);
+    const work = (gateway: KvaultClient): Promise<RunReport> => runJob(gateway, job, terminal, signal);
     const report = address === undefined ? await withTemporaryStack(engine, work, signal) : await withGateway(address, work);
     terminal.result(report, () => describeRun(report));
     const wrong = report.questions.filter((question) => question.correct !== true).length;
@@ -72,7 +73,7 @@ The first run downloads the model (491 MB).`,
   });
 }
 
-async function withGateway<Result>(address: string, work: (gateway: GatewayClient) => Promise<Result>): Promise<Result> {
+async function withGateway<Result>(address: string, work: (gateway: KvaultClient) => Promise<Result>): Promise<Result> {
   const gateway = await connectGateway({ address });
   try {
     return await work(gateway);

@@ -5,7 +5,7 @@
  */
 import { type ExplainRequestResponse, timestampMs } from "@kvault/rpc";
 import type { Command } from "commander";
-import { connectGateway } from "../gateway-client.ts";
+import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, withConnectionFlags } from "../options.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes, formatSeconds } from "../terminal/units.ts";
@@ -24,13 +24,10 @@ The id is the caller's x-request-id; every error tells it, and so does every lin
   });
   withConnectionFlags(explain);
   runs<ConnectionFlags>(explain, host, async ({ terminal, signal }, flags, requestId = "") => {
-    const gateway = await connectGateway(flags);
-    try {
-      const found = await gateway.cluster.explainRequest({ requestId }, { signal });
+    await withGateway(flags, async ({ api }) => {
+      const found = await api.cluster.explainRequest({ requestId }, { signal });
       terminal.result(explainJson(found), () => describe(found));
-    } finally {
-      gateway.close();
-    }
+    });
   });
 }
 

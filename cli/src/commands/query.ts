@@ -3,12 +3,10 @@
  *
  * @module
  */
+import type { Answer, KvaultClient } from "@kvault/client";
 import { invalidArgument } from "@kvault/core";
-import { type Answer, FinishReason, fromRpcStatus } from "@kvault/rpc";
 import { type Command, InvalidArgumentError } from "commander";
-import { askQuestion, cacheReport } from "../ask-question.ts";
-import { contextName } from "../context-view.ts";
-import { connectGateway, type GatewayClient } from "../gateway-client.ts";
+import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, collect, maxTokensOption, positiveInteger, withConnectionFlags } from "../options.ts";
 import { readTextFile } from "../settings.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
@@ -51,106 +49,78 @@ several are decoded together, over one reading of the cache.`,
   runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
     if (questions.some((question) => question.trim() === ""))
       throw invalidArgument("question", "Cannot ask an empty question: write one");
-    const gateway = await connectGateway(options);
-    try {
-      if (questions.length === 1) await streamOne(gateway, call, options, contextName(context), questions[0] ?? "");
-      else await askTogether(gateway, call, options, contextName(context), questions);
-    } finally {
-      gateway.close();
-    }
+    await withGateway(options, (client) =>
+      questions.length === 1
+        ? streamOne(client, call, options, context, questions[0] ?? "")
+        : askTogether(client, call, options, context, questions),
+    );
   });
 }
 
-/** The text that was read, for a record that cannot be had. */
-function onMiss({ recompute }: QueryOptions) {
-  if (recompute === undefined) return {};
-  const content = { content: { case: "text" as const, value: readTextFile(recompute) } };
-  return { onMiss: { action: { case: "recompute" as const, value: { content } } } };
-}
-
-function named({ requestId }: QueryOptions): { readonly requestId?: string } {
-  return requestId === undefined ? {} : { requestId };
-}
-
-function parameters({ maxTokens, temperature, topP, topK, seed, stop }: QueryOptions) {
+/** What the flags say of every question; the text that was read is for a record that cannot be had. */
+function settingsOf({ maxTokens, temperature, topP, topK, seed, stop, recompute, requestId }: QueryOptions, signal: AbortSignal) {
   return {
-    sampling: { temperature, topP: topP ?? 0, topK: topK ?? 0, seed: BigInt(seed ?? 0) },
-    limits: { maxTokens, stop: [...(stop ?? [])] },
+    signal,
+    maxTokens,
+    temperature,
+    ...(topP === undefined ? {} : { topP }),
+    ...(topK === undefined ? {} : { topK }),
+    ...(seed === undefined ? {} : { seed }),
+    ...(stop === undefined ? {} : { stop }),
+    ...(recompute === undefined ? {} : { recompute: { text: readTextFile(recompute) } }),
+    ...(requestId === undefined ? {} : { requestId }),
   };
 }
 
 async function streamOne(
-  gateway: GatewayClient,
-  call: Call,
+  client: KvaultClient,
+  { terminal, signal }: Call,
   options: QueryOptions,
   context: string,
   question: string,
 ): Promise<void> {
-  const { terminal, signal } = call;
-  const request = { source: { case: "context" as const, value: context }, question, ...parameters(options), ...onMiss(options) };
-  const { answer } = await askQuestion(gateway, request, {
-    signal,
-    onText: (text) => terminal.write(text),
-    ...named(options),
-  });
-  terminal.result(answerJson(question, answer), () => "");
-  terminal.note(summary(answer));
+  const stream = client.query(context, question, settingsOf(options, signal));
+  for (;;) {
+    const { done, value } = await stream.next();
+    if (done !== true) {
+      terminal.write(value.text);
+      continue;
+    }
+    terminal.result(answerJson(question, value), () => "");
+    terminal.note(summary(value));
+    return;
+  }
 }
 
 async function askTogether(
-  gateway: GatewayClient,
+  client: KvaultClient,
   { terminal, signal }: Call,
   options: QueryOptions,
   context: string,
   questions: readonly string[],
 ): Promise<void> {
-  const request = { context, questions: questions.map((question) => ({ question, ...parameters(options) })), ...onMiss(options) };
   let failed = 0;
-  for await (const { index, event } of gateway.inference.queryBatch(request, { signal, ...named(options) })) {
-    const question = questions[index] ?? "";
-    if (event.case === "answer") {
-      const { value } = event;
-      terminal.result(answerJson(question, value), () => `${question}\n  ${value.text.trim()}`);
+  for await (const event of client.queryMany(context, questions, settingsOf(options, signal))) {
+    const question = questions[event.index] ?? "";
+    if (event.type === "answer") {
+      terminal.result(answerJson(question, event.answer), () => `${question}\n  ${event.answer.text.trim()}`);
     }
-    if (event.case === "error") {
+    if (event.type === "error") {
       failed += 1;
-      const { code, message, details } = fromRpcStatus(event.value);
+      const { code, message, details } = event.error;
       terminal.result({ question, error: { code, message, details } }, () => `${question}\n  error: ${message} [${code}]`);
     }
   }
   if (failed > 0) throw new ReportedFailure(`${failed} of ${questions.length} questions failed.`);
 }
 
-function answerJson(question: string, answer: Answer): unknown {
-  const { text, finishReason, usage, timings, seed } = answer;
-  return {
-    question,
-    answer: text,
-    finishReason: FinishReason[finishReason],
-    usage: {
-      contextTokens: usage?.contextTokens ?? 0,
-      keptPairs: Number(usage?.keptPairs ?? 0),
-      questionTokens: usage?.questionTokens ?? 0,
-      newTokens: usage?.newTokens ?? 0,
-    },
-    timings: {
-      queueMs: timings?.queueMs ?? 0,
-      loadMs: timings?.loadMs ?? 0,
-      ttftMs: timings?.ttftMs ?? 0,
-      tpotMs: timings?.tpotMs ?? 0,
-      totalMs: timings?.totalMs ?? 0,
-    },
-    cache: cacheReport(answer),
-    seed: Number(seed),
-  };
+function answerJson(question: string, { text, finishReason, usage, timings, cache, seed }: Answer): unknown {
+  return { question, answer: text, finishReason, usage, timings, cache, seed };
 }
 
-function summary(answer: Answer): string {
-  const { usage, timings } = answer;
-  const { tier, reason } = cacheReport(answer);
-  const tpotMs = timings?.tpotMs ?? 0;
-  const speed = tpotMs > 0 ? `, ${(1000 / tpotMs).toFixed(0)} tokens/s` : "";
-  return `(${usage?.newTokens ?? 0} tokens, first after ${formatSeconds((timings?.ttftMs ?? 0) / 1000)}${speed}, context from ${tier}: ${reason})`;
+function summary({ usage, timings, cache }: Answer): string {
+  const speed = timings.tpotMs > 0 ? `, ${(1000 / timings.tpotMs).toFixed(0)} tokens/s` : "";
+  return `(${usage.newTokens} tokens, first after ${formatSeconds(timings.ttftMs / 1000)}${speed}, context from ${cache.tier}: ${cache.reason})`;
 }
 
 function nonNegative(text: string): number {

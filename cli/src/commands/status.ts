@@ -3,16 +3,16 @@
  *
  * @module
  */
-import { type Context, Context_State, type Worker, Worker_Role } from "@kvault/rpc";
+import type { Context } from "@kvault/client";
+import { type Worker, Worker_Role } from "@kvault/rpc";
 import type { Command } from "commander";
-import { contextId, stateName } from "../context-view.ts";
-import { connectGateway } from "../gateway-client.ts";
+import { contextId } from "../context-view.ts";
+import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, withConnectionFlags } from "../options.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes, formatCount } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
 
-const PAGE_SIZE = 200;
 /** Contexts in the table; JSON has all. */
 const SHOWN_CONTEXTS = 50;
 
@@ -29,20 +29,12 @@ A context that no worker holds is loaded by its next question.`,
   });
   withConnectionFlags(status);
   runs<ConnectionFlags>(status, host, async ({ terminal, signal }, flags) => {
-    const gateway = await connectGateway(flags);
-    try {
-      const { workers } = await gateway.cluster.listWorkers({}, { signal });
+    await withGateway(flags, async (client) => {
+      const { workers } = await client.api.cluster.listWorkers({}, { signal });
       const contexts: Context[] = [];
-      let pageToken = "";
-      do {
-        const page = await gateway.contexts.listContexts({ pageSize: PAGE_SIZE, pageToken }, { signal });
-        contexts.push(...page.contexts);
-        pageToken = page.nextPageToken;
-      } while (pageToken !== "");
+      for await (const context of client.contexts.list({ signal })) contexts.push(context);
       terminal.result(statusJson(workers, contexts), () => describeStatus(workers, contexts));
-    } finally {
-      gateway.close();
-    }
+    });
   });
 }
 
@@ -63,9 +55,9 @@ function statusJson(workers: readonly Worker[], contexts: readonly Context[]): u
     })),
     contexts: contexts.map((context) => ({
       name: context.name,
-      state: stateName(context.state),
+      state: context.state,
       model: context.model,
-      storedBytes: Number(context.report?.storedBytes ?? 0),
+      storedBytes: context.report?.storedBytes ?? 0,
       residentOn: residentOn(context, workers),
     })),
   };
@@ -97,9 +89,9 @@ function describeStatus(workers: readonly Worker[], contexts: readonly Context[]
             .slice(0, SHOWN_CONTEXTS)
             .map((context) => [
               contextId(context.name),
-              stateName(context.state),
+              context.state,
               context.model,
-              context.state === Context_State.ACTIVE ? formatBytes(Number(context.report?.storedBytes ?? 0)) : "",
+              context.state === "ACTIVE" ? formatBytes(context.report?.storedBytes ?? 0) : "",
               residentOn(context, workers).join(" "),
             ]),
         ),

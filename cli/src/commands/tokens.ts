@@ -34,9 +34,9 @@ export function addTokens(program: Command, host: Host): void {
   runs<TokensOptions>(tokens, host, async ({ terminal, signal }, { file, question = "", model, ...flags }) => {
     if (file === undefined && question === "")
       throw invalidArgument("file", "Cannot count tokens: name a --file or a --question");
-    const content = file === undefined ? {} : { content: { content: { case: "text" as const, value: readTextFile(file) } } };
-    await withGateway(flags, async ({ inference }) => {
-      const counted = await inference.countTokens({ model, question, ...content }, { signal });
+    const content = file === undefined ? {} : { content: { text: readTextFile(file) } };
+    await withGateway(flags, async (client) => {
+      const counted = await client.countTokens({ model, question, ...content }, { signal });
       const { contextTokens, prefixTokens, questionTokens, maxTokens } = counted;
       terminal.result({ model, contextTokens, prefixTokens, questionTokens, maxTokens }, () =>
         [

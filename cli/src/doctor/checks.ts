@@ -167,7 +167,7 @@ export function gatewayCheck(flags: ConnectionFlags): Check {
         return failed(`${flags.address}: ${what}`, taken ? "Stop what has the port, or choose another." : todo);
       }
       try {
-        const { workers } = await gateway.cluster.listWorkers({}, { signal });
+        const { workers } = await gateway.api.cluster.listWorkers({}, { signal });
         const tookMs = performance.now() - startMs;
         const live = workers.filter((worker) => worker.live);
         const roles = new Set(live.map(({ role }) => role));

@@ -20,7 +20,8 @@ describe("toGrpcStatus() and fromGrpcError()", () => {
       const error = new KvaultError(code, `Cannot do it: ${code}`, { details: { context: "contexts/a", tokens: 3 } });
       const revived = overTheWire(error);
       expect(revived).toMatchObject({ code, message: error.message, retryable: error.retryable });
-      expect(revived.details).toEqual({ context: "contexts/a", tokens: "3" });
+      const asked = error.retryable ? { retryAfterMs: expect.stringMatching(/^\d+$/) } : {};
+      expect(revived.details).toEqual({ context: "contexts/a", tokens: "3", ...asked });
     },
   );
 

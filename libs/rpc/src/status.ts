@@ -11,8 +11,8 @@
  *
  * @module
  */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Any, anyPack, anyUnpack } from "@bufbuild/protobuf/wkt";
+import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { type Any, anyPack, anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
 import { status as GrpcCode, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { ERROR_CODES, type ErrorCode, type ErrorDetails, KvaultError } from "@kvault/core";
 import {
@@ -159,11 +159,12 @@ export function retryDelayMs({ code, details }: KvaultError): number {
 /** google.rpc.Status → {@link KvaultError}. A status of a stranger is mapped by its gRPC code alone. */
 export function fromRpcStatus(status: Status): KvaultError {
   for (const any of status.details) {
-    const info = unpackOrNothing(any);
+    const info = unpackOrNothing(any, ErrorInfoSchema);
     if (info === undefined || info.domain !== ERROR_DOMAIN) continue;
     const code = (ERROR_CODES as readonly string[]).includes(info.reason) ? (info.reason as ErrorCode) : "INTERNAL";
-    const retryable = status.details.some((detail) => detail.typeUrl.endsWith(`/${RetryInfoSchema.typeName}`));
-    return new KvaultError(code, status.message, { details: info.metadata, retryable });
+    const retry = status.details.map((each) => unpackOrNothing(each, RetryInfoSchema)).find((found) => found !== undefined);
+    const asked = retry?.retryDelay === undefined ? {} : { retryAfterMs: String(Math.round(durationMs(retry.retryDelay))) };
+    return new KvaultError(code, status.message, { details: { ...asked, ...info.metadata }, retryable: retry !== undefined });
   }
   return new KvaultError(FOREIGN_CODE[status.code as GrpcCode] ?? "INTERNAL", status.message);
 }
@@ -211,9 +212,9 @@ function wellFormed(text: string, maxChars: number): string {
   return Buffer.from(cut, "utf8").toString("utf8");
 }
 
-function unpackOrNothing(any: Any): { reason: string; domain: string; metadata: { [key: string]: string } } | undefined {
+function unpackOrNothing<D extends DescMessage>(any: Any, schema: D): MessageShape<D> | undefined {
   try {
-    return anyUnpack(any, ErrorInfoSchema);
+    return anyUnpack(any, schema);
   } catch {
     return undefined;
   }

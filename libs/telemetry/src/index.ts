@@ -22,4 +22,5 @@ export {
   type SpanOptions,
   traceIds,
   underTrace,
+  useRegisteredTracer,
 } from "./trace.ts";

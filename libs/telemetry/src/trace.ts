@@ -44,6 +44,11 @@ export function useTracer(used: Tracer | undefined): void {
   tracer = used;
 }
 
+/** Traces with whatever OpenTelemetry this process has registered by itself, for libraries inside other people's programs. */
+export function useRegisteredTracer(name: string): void {
+  tracer ??= trace.getTracer(name);
+}
+
 /** Whether spans go anywhere. */
 export function isTracing(): boolean {
   return tracer !== undefined;
