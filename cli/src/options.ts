@@ -5,38 +5,41 @@
  */
 import { invalidArgument } from "@kvault/core";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { configurable } from "./config-file.ts";
 import { DEFAULT_ADDRESS, defaultCacheDir, defaultThreads, type Environment } from "./settings.ts";
 
 const DEFAULT_MODEL = "qwen2.5-coder-0.5b";
 
 export const addressOption = (what = "gateway to talk to (or unix:/path)"): Option =>
-  new Option("--address <host:port>", what).env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS);
+  configurable(new Option("--address <host:port>", what).env("KVAULT_ADDRESS").default(DEFAULT_ADDRESS));
 
 export const modelOption = (): Option =>
-  new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL);
+  configurable(new Option("-m, --model <name>", "model, see `kvault model list`").default(DEFAULT_MODEL));
 
 export const methodOption = (): Option =>
-  new Option(
-    "--method <spec>",
-    "preset or spec, see `kvault methods` (default: kvault for models evaluated with it, kvzip for others)",
+  configurable(
+    new Option(
+      "--method <spec>",
+      "preset or spec, see `kvault methods` (default: kvault for models evaluated with it, kvzip for others)",
+    ),
   );
 
 export const keepOption = (): Option =>
-  new Option("--keep <ratio>", "fraction of the KV pairs that is KEPT, above 0 and at most 1").argParser(keepRatio);
+  configurable(new Option("--keep <ratio>", "fraction of the KV pairs that is KEPT, above 0 and at most 1").argParser(keepRatio));
 
 export const maxTokensOption = (): Option =>
-  new Option("--max-tokens <n>", "longest answer, tokens").default(64).argParser(positiveInteger);
+  configurable(new Option("--max-tokens <n>", "longest answer, tokens").default(64).argParser(positiveInteger));
 
 const threadsOption = (): Option =>
-  new Option("--threads <n>", "threads of each engine").env("KVAULT_THREADS").argParser(positiveInteger);
+  configurable(new Option("--threads <n>", "threads of each engine").env("KVAULT_THREADS").argParser(positiveInteger));
 
-export const offlineOption = (): Option => new Option("--offline", "never download (env: KVAULT_OFFLINE=true)");
+export const offlineOption = (): Option => configurable(new Option("--offline", "never download (env: KVAULT_OFFLINE=true)"));
 
 export const dataDirOption = (): Option =>
-  new Option("--data-dir <path>", "where records are kept (default: ~/.local/share/kvault)").env("KVAULT_DATA_DIR");
+  configurable(new Option("--data-dir <path>", "where records are kept (default: ~/.local/share/kvault)").env("KVAULT_DATA_DIR"));
 
 export const cacheDirOption = (): Option =>
-  new Option("--cache-dir <path>", "where models are kept (default: ~/.cache/kvault)").env("KVAULT_CACHE_DIR");
+  configurable(new Option("--cache-dir <path>", "where models are kept (default: ~/.cache/kvault)").env("KVAULT_CACHE_DIR"));
 
 /** How a command reaches its gateway. */
 export interface ConnectionFlags {
@@ -49,8 +52,10 @@ export interface ConnectionFlags {
 export function withConnectionFlags(command: Command): Command {
   return command
     .addOption(addressOption())
-    .addOption(new Option("--token-file <path>", "file that holds the API token").env("KVAULT_TOKEN_FILE"))
-    .addOption(new Option("--tls-ca-file <path>", "PEM authorities of the server; turns TLS on").env("KVAULT_TLS_CA_FILE"));
+    .addOption(configurable(new Option("--token-file <path>", "file that holds the API token").env("KVAULT_TOKEN_FILE")))
+    .addOption(
+      configurable(new Option("--tls-ca-file <path>", "PEM authorities of the server; turns TLS on").env("KVAULT_TLS_CA_FILE")),
+    );
 }
 
 /** Options of every command that runs a model here. */
@@ -78,6 +83,22 @@ export function engineSettings(flags: EngineFlags, env: Environment): EngineSett
     offline: flags.offline ?? env["KVAULT_OFFLINE"] === "true",
     cacheDir: flags.cacheDir ?? defaultCacheDir(env),
   };
+}
+
+/** What a text is read from. */
+export interface TextFlags {
+  readonly file?: readonly string[];
+  readonly ignore?: readonly string[];
+}
+
+/** Adds `--file` and `--ignore`. */
+export function withTextFlags(command: Command, { required = false }: { readonly required?: boolean } = {}): Command {
+  const flags = ["-f, --file <source>", "UTF-8 file, folder, http(s) page, or - for stdin; may be repeated"] as const;
+  return (required ? command.requiredOption(...flags, collect) : command.option(...flags, collect)).option(
+    "--ignore <pattern>",
+    "leave these out of folders, as in a .gitignore; may be repeated",
+    collect,
+  );
 }
 
 /** Gathers a repeatable option. */

@@ -8,6 +8,7 @@ import { Command } from "commander";
 import { addAsk } from "./commands/ask.ts";
 import { addCalibrate } from "./commands/calibrate.ts";
 import { type Host, reflow } from "./commands/command.ts";
+import { addCompletion } from "./commands/completion.ts";
 import { addContext } from "./commands/context.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDoctor } from "./commands/doctor.ts";
@@ -23,6 +24,7 @@ import { addStatus } from "./commands/status.ts";
 import { addTenant, addToken } from "./commands/token.ts";
 import { addTokens } from "./commands/tokens.ts";
 import { addUp } from "./commands/up.ts";
+import { applyConfigFile } from "./config-file.ts";
 
 const DESCRIPTION = `Compressed KV caches of long contexts: read once, stored, queried many times.
 
@@ -31,6 +33,7 @@ Start with \`kvault demo\`, which needs nothing. Then \`kvault up\` in one termi
 
 const EPILOGUE = `
 Every command takes --json: results on stdout as JSON, progress on stderr.
+Defaults of options: a flag, else a KVAULT_* variable, else ~/.config/kvault/config.yaml.
 Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted.`;
 
 export function createProgram(host: Host): Command {
@@ -42,7 +45,8 @@ export function createProgram(host: Host): Command {
     .exitOverride()
     .configureOutput({ writeOut: (text) => host.streams.stdout.write(text), writeErr: (text) => host.streams.stderr.write(text) })
     .showSuggestionAfterError()
-    .showHelpAfterError("Add --help to see how it is used.");
+    .showHelpAfterError("Add --help to see how it is used.")
+    .hook("preAction", (_, command) => applyConfigFile(program, command, host.env));
   for (const add of [
     addDemo,
     addUp,
@@ -62,6 +66,7 @@ export function createProgram(host: Host): Command {
     addTenant,
     addKey,
     addServices,
+    addCompletion,
   ])
     add(program, host);
   return program;

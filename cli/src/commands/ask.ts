@@ -15,16 +15,17 @@ import {
   maxTokensOption,
   methodOption,
   modelOption,
+  type TextFlags,
   withEngineFlags,
+  withTextFlags,
 } from "../options.ts";
 import { runJob } from "../run-job.ts";
-import { readTextFile } from "../settings.ts";
+import { readText } from "../sources/read-text.ts";
 import { withTemporaryStack } from "../temporary-stack.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
 
-interface AskOptions extends EngineFlags {
-  readonly file: string;
+interface AskOptions extends EngineFlags, TextFlags {
   readonly model: string;
   readonly method?: string;
   readonly keep?: number;
@@ -41,21 +42,21 @@ reading the text again would have cost, and leaves nothing behind. For many ques
     examples: [
       ['kvault ask --file notes.txt --question "Who was there?"', "30% of the pairs kept, by the default method"],
       ['kvault ask -f notes.txt --keep 0.5 --question "Who?" --question "When?" --json', "ends with one JSON object"],
+      ['kvault ask -f src/ --ignore "*.test.ts" --question "What does it do?"', "a code base, by its .gitignore"],
     ],
   })
-    .requiredOption("-f, --file <path>", "UTF-8 text; - for stdin")
     .requiredOption("-q, --question <text>", "question, may be repeated", collect)
     .addOption(modelOption())
     .addOption(methodOption())
     .addOption(keepOption())
     .addOption(maxTokensOption());
-  withEngineFlags(ask);
+  withEngineFlags(withTextFlags(ask, { required: true }));
   runs<AskOptions>(ask, host, async ({ terminal, signal, env }, options) => {
-    const { file, model, method, keep, question, maxTokens } = options;
+    const { model, method, keep, question, maxTokens } = options;
     const engine = engineSettings(options, env);
     if (method !== undefined) resolveSpec(method, keep);
     if (question.some((text) => text.trim() === "")) throw invalidArgument("question", "Cannot ask an empty question: write one");
-    const text = readTextFile(file);
+    const { text } = await readText(options, { terminal, signal });
     await fetchModel(model, { ...engine, progress: terminal.progress, signal });
     const job = {
       model,

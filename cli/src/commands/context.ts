@@ -17,16 +17,18 @@ import {
   methodOption,
   modelOption,
   positiveInteger,
+  type TextFlags,
   withConnectionFlags,
+  withTextFlags,
 } from "../options.ts";
-import { readTextFile } from "../settings.ts";
+import { showCost } from "../show-cost.ts";
+import { readText } from "../sources/read-text.ts";
 import { table } from "../terminal/table.ts";
 import { formatBytes, formatCount } from "../terminal/units.ts";
 import { type Call, define, group, type Host, runs } from "./command.ts";
 import { addContextLife } from "./context-life.ts";
 
-interface CreateOptions extends ConnectionFlags {
-  readonly file: string;
+interface CreateOptions extends ConnectionFlags, TextFlags {
   readonly model: string;
   readonly method?: string;
   readonly keep?: number;
@@ -37,7 +39,7 @@ interface CreateOptions extends ConnectionFlags {
   readonly refreshOnUse?: boolean;
   readonly requestId?: string;
   readonly wait: boolean;
-  readonly validateOnly?: boolean;
+  readonly dryRun?: boolean;
 }
 
 interface ListOptions extends ConnectionFlags {
@@ -68,11 +70,15 @@ export function addContext(program: Command, host: Host): void {
 The same request twice is one context: its name follows from everything that could change an answer.`,
     examples: [
       ["kvault context create --file contract.txt", "keep 30% of the pairs by the default method; prints the context's name"],
+      [
+        "kvault context create --file src/ --ignore '*.test.ts' --dry-run",
+        "a code base by its .gitignore: how many tokens, what would it cost?",
+      ],
+      ["kvault context create --file https://example.org/terms --file notes.md", "a web page and a file, each under its name"],
       ["kvault context create --file - --keep 0.5 --ttl 12h < notes.md", "from stdin; gone after twelve hours"],
       ['kvault context create --file a.txt --method "l2norm|uniform|top-k(keep=0.5)|int8"', "every part chosen by hand"],
     ],
   })
-    .requiredOption("-f, --file <path>", "UTF-8 text; - for stdin")
     .addOption(modelOption())
     .addOption(methodOption())
     .addOption(keepOption())
@@ -83,8 +89,8 @@ The same request twice is one context: its name follows from everything that cou
     .option("--name <text>", "name for people")
     .option("--label <key=value>", "label, may be repeated", collectLabel)
     .option("--no-wait", "return as soon as the build is queued")
-    .option("--validate-only", "check the request and print the name, build nothing");
-  withConnectionFlags(create);
+    .option("--dry-run", "check the request, count its tokens, estimate what it costs, build nothing");
+  withConnectionFlags(withTextFlags(create, { required: true }));
   runs<CreateOptions>(create, host, createContext);
 
   const get = withConnectionFlags(
@@ -137,10 +143,11 @@ The same request twice is one context: its name follows from everything that cou
   addContextLife(context, host);
 }
 
-async function createContext({ terminal, signal }: Call, options: CreateOptions): Promise<void> {
-  const { file, model, method, keep, ttl, name, label, pin, refreshOnUse, requestId, wait, validateOnly } = options;
-  const text = readTextFile(file);
+async function createContext(call: Call, options: CreateOptions): Promise<void> {
+  const { terminal, signal } = call;
+  const { model, method, keep, ttl, name, label, pin, refreshOnUse, requestId, wait, dryRun = false } = options;
   if (method !== undefined) resolveSpec(method, keep);
+  const { text } = await readText(options, call);
   await withGateway(options, async (gateway) => {
     const created = await gateway.contexts.submit(
       { text },
@@ -155,10 +162,20 @@ async function createContext({ terminal, signal }: Call, options: CreateOptions)
         ...(requestId === undefined ? {} : { creationId: requestId }),
         refreshOnUse: refreshOnUse ?? false,
         pinned: pin ?? false,
-        validateOnly: validateOnly ?? false,
+        validateOnly: dryRun,
       },
     );
-    if (validateOnly === true || !wait) {
+    if (dryRun) {
+      await showCost(gateway, call, {
+        name: created,
+        text,
+        model,
+        ...(method === undefined ? {} : { method }),
+        ...(keep === undefined ? {} : { keep }),
+      });
+      return;
+    }
+    if (!wait) {
       terminal.result({ name: created }, () => created);
       return;
     }

@@ -8,7 +8,7 @@ import { invalidArgument } from "@kvault/core";
 import { type Command, InvalidArgumentError } from "commander";
 import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, collect, maxTokensOption, positiveInteger, withConnectionFlags } from "../options.ts";
-import { readTextFile } from "../settings.ts";
+import { readSources } from "../sources/read-sources.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
 import { formatSeconds } from "../terminal/units.ts";
 import { type Call, define, type Host, runs } from "./command.ts";
@@ -43,7 +43,10 @@ several are decoded together, over one reading of the cache.`,
     .option("--top-k <k>", "draw from this many likeliest tokens", positiveInteger)
     .option("--seed <n>", "same seed, same answer", positiveInteger)
     .option("--stop <text>", "end before this text, may be repeated", collect)
-    .option("--recompute <path>", "the context's text, read again if its record is lost or its store is down")
+    .option(
+      "--recompute <path>",
+      "the context's text (file, folder or page), read again if its record is lost or its store is down",
+    )
     .option("--request-id <id>", "name the request, for `kvault explain` and the logs");
   withConnectionFlags(query);
   runs<QueryOptions>(query, host, async (call, options, context = "", ...questions) => {
@@ -58,7 +61,9 @@ several are decoded together, over one reading of the cache.`,
 }
 
 /** What the flags say of every question; the text that was read is for a record that cannot be had. */
-function settingsOf({ maxTokens, temperature, topP, topK, seed, stop, recompute, requestId }: QueryOptions, signal: AbortSignal) {
+async function settingsOf(options: QueryOptions, signal: AbortSignal) {
+  const { maxTokens, temperature, topP, topK, seed, stop, recompute, requestId } = options;
+  const text = recompute === undefined ? undefined : (await readSources([recompute], { signal })).text;
   return {
     signal,
     maxTokens,
@@ -67,7 +72,7 @@ function settingsOf({ maxTokens, temperature, topP, topK, seed, stop, recompute,
     ...(topK === undefined ? {} : { topK }),
     ...(seed === undefined ? {} : { seed }),
     ...(stop === undefined ? {} : { stop }),
-    ...(recompute === undefined ? {} : { recompute: { text: readTextFile(recompute) } }),
+    ...(text === undefined ? {} : { recompute: { text } }),
     ...(requestId === undefined ? {} : { requestId }),
   };
 }
@@ -79,7 +84,7 @@ async function streamOne(
   context: string,
   question: string,
 ): Promise<void> {
-  const stream = client.query(context, question, settingsOf(options, signal));
+  const stream = client.query(context, question, await settingsOf(options, signal));
   for (;;) {
     const { done, value } = await stream.next();
     if (done !== true) {
@@ -100,7 +105,7 @@ async function askTogether(
   questions: readonly string[],
 ): Promise<void> {
   let failed = 0;
-  for await (const event of client.queryMany(context, questions, settingsOf(options, signal))) {
+  for await (const event of client.queryMany(context, questions, await settingsOf(options, signal))) {
     const question = questions[event.index] ?? "";
     if (event.type === "answer") {
       terminal.result(answerJson(question, event.answer), () => `${question}\n  ${event.answer.text.trim()}`);

@@ -6,13 +6,12 @@
 import { invalidArgument } from "@kvault/core";
 import type { Command } from "commander";
 import { withGateway } from "../gateway-client.ts";
-import { type ConnectionFlags, modelOption, withConnectionFlags } from "../options.ts";
-import { readTextFile } from "../settings.ts";
+import { type ConnectionFlags, modelOption, type TextFlags, withConnectionFlags, withTextFlags } from "../options.ts";
+import { readText } from "../sources/read-text.ts";
 import { formatCount } from "../terminal/units.ts";
 import { define, type Host, runs } from "./command.ts";
 
-interface TokensOptions extends ConnectionFlags {
-  readonly file?: string;
+interface TokensOptions extends ConnectionFlags, TextFlags {
   readonly question?: string;
   readonly model: string;
 }
@@ -24,18 +23,19 @@ export function addTokens(program: Command, host: Host): void {
     description: "As the model counts them, template included: a worker's engine does it, nothing is stored.",
     examples: [
       ["kvault tokens --file contract.txt", "of a text, and how many the model can read"],
+      ["kvault tokens --file src/ --file README.md", "of a code base and a page, together"],
       ['kvault tokens --question "Who signed it?" --json', "of a question"],
     ],
   })
-    .option("-f, --file <path>", "UTF-8 text; - for stdin")
     .option("-q, --question <text>", "a question")
     .addOption(modelOption());
-  withConnectionFlags(tokens);
-  runs<TokensOptions>(tokens, host, async ({ terminal, signal }, { file, question = "", model, ...flags }) => {
+  withConnectionFlags(withTextFlags(tokens));
+  runs<TokensOptions>(tokens, host, async ({ terminal, signal }, options) => {
+    const { file, question = "", model } = options;
     if (file === undefined && question === "")
       throw invalidArgument("file", "Cannot count tokens: name a --file or a --question");
-    const content = file === undefined ? {} : { content: { text: readTextFile(file) } };
-    await withGateway(flags, async (client) => {
+    const content = file === undefined ? {} : { content: { text: (await readText(options, { terminal, signal })).text } };
+    await withGateway(options, async (client) => {
       const counted = await client.countTokens({ model, question, ...content }, { signal });
       const { contextTokens, prefixTokens, questionTokens, maxTokens } = counted;
       terminal.result({ model, contextTokens, prefixTokens, questionTokens, maxTokens }, () =>

@@ -9,6 +9,7 @@ import { KvaultError } from "@kvault/core";
 import { tlsFiles } from "@kvault/rpc";
 import { startTelemetry } from "@kvault/telemetry";
 import { type Command, Option } from "commander";
+import { configurable } from "../config-file.ts";
 import { addressOption, dataDirOption, type EngineFlags, engineSettings, withEngineFlags } from "../options.ts";
 import { defaultDataDir, storeUrlOf } from "../settings.ts";
 import { define, type Host, runs } from "./command.ts";
@@ -58,7 +59,11 @@ Traces and metrics: KVAULT_METRICS_ADDRESS and the OTEL_* variables, see docs/ob
     .addOption(new Option("--tls-key-file <path>", "key of the certificate").env("KVAULT_TLS_KEY_FILE"))
     .addOption(new Option("--master-key-file <path>", "encrypt records, see `kvault key`").env("KVAULT_MASTER_KEY_FILE"))
     .addOption(new Option("--audit-file <path>", "leave a line here for every call").env("KVAULT_AUDIT_FILE"))
-    .addOption(new Option("--log-level <level>", "of the services").choices(LOG_LEVELS).env("KVAULT_LOG_LEVEL").default("warn"));
+    .addOption(
+      configurable(
+        new Option("--log-level <level>", "of the services").choices(LOG_LEVELS).env("KVAULT_LOG_LEVEL").default("warn"),
+      ),
+    );
   withEngineFlags(up);
   runs<UpOptions>(up, host, async ({ terminal, signal, env }, options) => {
     const dataDir = options.dataDir ?? defaultDataDir(env);

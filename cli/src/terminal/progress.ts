@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { formatBytes, formatCount } from "./units.ts";
+import { formatBytes, formatCount, formatDuration } from "./units.ts";
 
 /** Milliseconds between two plain lines of the same phase, and between two frames of a bar. */
 const PLAIN_INTERVAL_MS = 3000;
@@ -94,15 +94,23 @@ function rate({ done, unit }: ProgressUpdate, elapsedMs: number): string {
       : "";
 }
 
+/** Time left of the phase at its rate so far; long phases only. */
+function timeLeft({ done, total }: ProgressUpdate, elapsedMs: number): string {
+  if (elapsedMs < 2_000 || done <= 0 || done >= total) return "";
+  return `${formatDuration(((elapsedMs / done) * (total - done)) / 1000)} left`;
+}
+
 function bar(update: ProgressUpdate, elapsedMs: number): string {
   if (update.total <= 0) return `${update.label.padEnd(10)} …`;
   const eighths = Math.round(fraction(update) * BAR_CELLS * 8);
   const filled = "█".repeat(Math.floor(eighths / 8)) + (PARTIAL[eighths % 8] ?? "");
-  return `${update.label.padEnd(10)} ${filled.padEnd(BAR_CELLS, "░")} ${[amount(update), rate(update, elapsedMs)].filter(Boolean).join("  ")}`;
+  return `${update.label.padEnd(10)} ${filled.padEnd(BAR_CELLS, "░")} ${[amount(update), rate(update, elapsedMs), timeLeft(update, elapsedMs)].filter(Boolean).join("  ")}`;
 }
 
 function line(update: ProgressUpdate, elapsedMs: number): string {
   if (update.total <= 0) return `${update.label} …`;
   const percent = `${Math.floor(fraction(update) * 100)}%`;
-  return [`${update.label}:`, percent, amount(update), rate(update, elapsedMs)].filter((part) => part !== "").join(" ");
+  return [`${update.label}:`, percent, amount(update), rate(update, elapsedMs), timeLeft(update, elapsedMs)]
+    .filter((part) => part !== "")
+    .join(" ");
 }

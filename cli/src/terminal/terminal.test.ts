@@ -22,7 +22,7 @@ describe("createProgress()", () => {
     progress.close();
     progress.close();
     expect(stream.text()).toBe(
-      "prefill: 0% 0 of 1,000 tokens\nprefill: 75% 750 of 1,000 tokens 250 tokens/s\nprefill: 100% 1,000 of 1,000 tokens 244 tokens/s\n",
+      "prefill: 0% 0 of 1,000 tokens\nprefill: 75% 750 of 1,000 tokens 250 tokens/s 1 s left\nprefill: 100% 1,000 of 1,000 tokens 244 tokens/s\n",
     );
   });
   test("redraws one line on a terminal and ends it when the phase changes", () => {

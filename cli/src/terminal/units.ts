@@ -26,3 +26,12 @@ export function formatCount(count: number): string {
 export function formatSeconds(seconds: number): string {
   return seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(1)} s`;
 }
+
+/** `4.2` → `5 s`, `125` → `2 min 5 s`, `4000` → `1 h 7 min`: never less than it is. */
+export function formatDuration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.ceil(whole / 60);
+  if (whole < 600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

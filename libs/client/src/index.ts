@@ -21,6 +21,7 @@ export {
 export type { ContextChanges, Contexts, CreateSettings, ListSettings, WaitSettings, WarmReplica } from "./contexts.ts";
 export type { Conversation } from "./conversation.ts";
 export { type FieldViolation, fieldViolations, retryAfterMs } from "./errors.ts";
+export { type FolderSettings, type FolderText, headed, readFolder } from "./folder.ts";
 export type { Api } from "./gateways.ts";
 export type { AnswerStream } from "./query.ts";
 export type { ManyEvent, ManySettings } from "./query-many.ts";

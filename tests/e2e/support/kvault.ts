@@ -35,7 +35,8 @@ function launch(args: readonly string[], env: Environment, prefix: readonly stri
   const [command = "", ...rest] = [...prefix, process.execPath, BIN, ...args];
   return spawn(command, rest, {
     cwd: ROOT,
-    env: { ...process.env, ...env },
+    // Whoever runs the tests may have defaults of their own.
+    env: { ...process.env, KVAULT_CONFIG_FILE: "/dev/null", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
 }
