@@ -67,6 +67,12 @@ const STEPS: readonly Step[] = [
     needs: ["kubernetes tools"],
   },
   vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
+  {
+    name: "chaos, 90 seconds of one seed",
+    command: [...tsx, "tests/chaos/main.ts", "--seconds", "90", "--seed", "4", "--out", join(scratch, "chaos")],
+    slow: true,
+    needs: ["types", "test servers"],
+  },
   vitest("model and end-to-end tests", ["model", "e2e"], { slow: true, needs: ["types", "models", "test servers"] }),
 ];
 

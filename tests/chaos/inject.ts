@@ -21,6 +21,8 @@ export interface InjectorOptions {
   readonly cluster: ChaosCluster;
   /** Told before bytes of a context at rest are changed. */
   readonly onDamage: (contextId: string) => void;
+  /** Told before the store says that it is full. */
+  readonly onFull: () => void;
 }
 
 const S3_FAULTS: Readonly<Record<S3Effect, WireFault>> = {
@@ -37,15 +39,17 @@ const S3_FAULTS: Readonly<Record<S3Effect, WireFault>> = {
 export class Injector {
   readonly #cluster: ChaosCluster;
   readonly #onDamage: InjectorOptions["onDamage"];
+  readonly #onFull: InjectorOptions["onFull"];
   readonly #running = new Set<Promise<void>>();
   /** Kills by role, `engine of …` for engines alone. */
   readonly kills: Record<string, number> = {};
   /** Other faults by kind. */
   readonly others: Record<string, number> = {};
 
-  constructor({ cluster, onDamage }: InjectorOptions) {
+  constructor({ cluster, onDamage, onFull }: InjectorOptions) {
     this.#cluster = cluster;
     this.#onDamage = onDamage;
+    this.#onFull = onFull;
   }
 
   /** Begins a fault; it ends by itself. */
@@ -100,6 +104,7 @@ export class Injector {
       }
       case "s3":
         count(this.others, `s3 ${fault.effect}`);
+        if (fault.effect === "full") this.#onFull();
         s3Faults.plan(S3_FAULTS[fault.effect]);
         await sleep(fault.ms);
         s3Faults.plan();

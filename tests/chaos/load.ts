@@ -71,6 +71,8 @@ const QUERY_MS = 40_000;
 const BUILD_MS = 150_000;
 /** Longer than any wire is cut. */
 const GONE_MS = 15_000;
+/** For how long after its beginning a full store may be what a call or a build failed of: longer than it is full, and than a build takes. */
+const FULL_MS = 60_000;
 /** How long a call that failed for the moment is repeated. */
 const PATIENCE_MS = 90_000;
 const ACTIONS = { query: 60, batch: 8, duplicate: 10, remove: 7, abandon: 6, cancelBuild: 4, list: 5 } as const;
@@ -83,6 +85,7 @@ export class Load {
   readonly #numClients: number;
   readonly #cumulative: readonly number[];
   readonly #stopping = new AbortController();
+  #fullUntilMs = 0;
   #running: Promise<unknown> = Promise.resolve();
 
   constructor({ addresses, texts, seed, numClients, findings }: LoadOptions) {
@@ -121,6 +124,16 @@ export class Load {
   damaged(contextId: string): void {
     const entry = this.#entries.find(({ name }) => name === `contexts/${contextId}`);
     if (entry !== undefined) entry.damage++;
+  }
+
+  /** Told that the store begins to say that it is full. */
+  storeFull(): void {
+    this.#fullUntilMs = performance.now() + FULL_MS;
+  }
+
+  /** Codes of failures that say what is so of the store. */
+  get #ofStore(): readonly string[] {
+    return performance.now() < this.#fullUntilMs ? ["STORE_FULL"] : [];
   }
 
   /** Lets what runs come to its end. */
@@ -218,7 +231,7 @@ export class Load {
       try {
         return { value: await call(this.#gateway(rng), Date.now() + CALL_MS) };
       } catch (thrown) {
-        const error = this.#findings.failed(what, thrown, expected);
+        const error = this.#findings.failed(what, thrown, [...expected, ...this.#ofStore]);
         if (error === undefined) return {};
         if (!error.retryable && error.code !== "DEADLINE_EXCEEDED") return { error };
         if (performance.now() - startMs > patienceMs) return { error };
@@ -268,7 +281,11 @@ export class Load {
       const context = await this.#look(entry, rng);
       if (context === undefined) return undefined;
       if (context.state === Context_State.FAILED && context.error !== undefined) {
-        this.#findings.failed(`build of ${entry.name}`, fromRpcStatus(context.error), ["CANCELLED", "CACHE_CORRUPT"]);
+        this.#findings.failed(`build of ${entry.name}`, fromRpcStatus(context.error), [
+          "CANCELLED",
+          "CACHE_CORRUPT",
+          ...this.#ofStore,
+        ]);
       }
       if (context.state !== Context_State.CREATING) return context;
       if (performance.now() - startMs > BUILD_MS) {

@@ -59,7 +59,7 @@ async function run(engine: "toy" | "real"): Promise<boolean> {
     const texts = engine === "toy" ? await toyTexts(seed) : await realTexts(seed, cluster.addresses[0] ?? "");
     const findings = new Findings();
     const load = new Load({ addresses: cluster.addresses, texts, seed, numClients, findings });
-    const injector = new Injector({ cluster, onDamage: (contextId) => load.damaged(contextId) });
+    const injector = new Injector({ cluster, onDamage: (contextId) => load.damaged(contextId), onFull: () => load.storeFull() });
     const startMs = performance.now();
     const elapsedMs = (): number => performance.now() - startMs;
     const numKills = (): number => Object.values(injector.kills).reduce((sum, each) => sum + each, 0);

@@ -101,13 +101,25 @@ export class TcpLink {
   }
 
   #pass(from: net.Socket, to: net.Socket): void {
-    // In order, though the delay changes.
-    let dueMs = 0;
+    // One timer for what comes first: timers of their own overtake each other, and TCP never does.
+    const waiting: { readonly dueMs: number; readonly act: () => void }[] = [];
+    let isTimed = false;
+    const passDue = (): void => {
+      isTimed = false;
+      for (let first = waiting[0]; first !== undefined; first = waiting[0]) {
+        const leftMs = first.dueMs - performance.now();
+        if (leftMs > 0) {
+          isTimed = true;
+          setTimeout(passDue, leftMs);
+          return;
+        }
+        waiting.shift();
+        first.act();
+      }
+    };
     const later = (act: () => void): void => {
-      const nowMs = performance.now();
-      dueMs = Math.max(dueMs, nowMs + this.#delayMs);
-      if (dueMs - nowMs < 1) act();
-      else setTimeout(act, dueMs - nowMs);
+      waiting.push({ dueMs: performance.now() + this.#delayMs, act });
+      if (!isTimed) passDue();
     };
     from.on("data", (bytes) => {
       later(() => {

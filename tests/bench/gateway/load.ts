@@ -4,10 +4,10 @@
  * @module
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { isKvaultError } from "@kvault/core";
+import type { Outcome } from "./light-grpc.ts";
 
-/** One answer, as its pieces come; only that they come counts. */
-export type AskOnce = () => AsyncIterable<unknown>;
+/** Asks for one answer, and says how it went. */
+export type AskOnce = () => Promise<Outcome>;
 
 export interface Seen {
   readonly seconds: number;
@@ -33,15 +33,12 @@ class Recorder {
   #failed = 0;
 
   async run(ask: AskOnce): Promise<void> {
-    const startMs = performance.now();
-    let firstMs = 0;
-    try {
-      for await (const _ of ask()) firstMs ||= performance.now();
-      this.#ttftMs.push(firstMs - startMs);
-      this.#totalMs.push(performance.now() - startMs);
-    } catch (error) {
-      if (isKvaultError(error, "NO_CAPACITY")) this.#refusedMs.push(performance.now() - startMs);
-      else this.#failed++;
+    const { end, firstMs, totalMs } = await ask();
+    if (end === "failed") this.#failed++;
+    else if (end === "refused") this.#refusedMs.push(totalMs);
+    else {
+      this.#ttftMs.push(firstMs);
+      this.#totalMs.push(totalMs);
     }
   }
 

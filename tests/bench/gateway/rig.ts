@@ -10,9 +10,10 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createClient, openChannel, Workers } from "@kvault/rpc";
+import { create, ExecuteRequestSchema, Inference, QueryRequestSchema, toBinary, Workers } from "@kvault/rpc";
 import { type Api, build, connect } from "../../e2e/support/api.ts";
 import { type Environment, freePort, type RunningProcess, startService } from "../../e2e/support/kvault.ts";
+import { framed, LightClient } from "./light-grpc.ts";
 import type { AskOnce } from "./load.ts";
 
 export const TOKENS = 16;
@@ -35,6 +36,7 @@ export async function startRig(tokenMs: number, places: number, more: Environmen
     workerAddress,
     String(tokenMs),
     String(places),
+    String(TOKENS),
   ]);
   await once(worker, "message");
   const env = {
@@ -49,16 +51,22 @@ export async function startRig(tokenMs: number, places: number, more: Environmen
   const gateway = await startService("gateway", env, address);
   const api = await connect(address);
   const { name } = await build(api, { model: "smollm2-135m", content: { content: { case: "text", value: "A text." } } });
-  const channel = openChannel(workerAddress);
-  const client = createClient(Workers, channel);
-  const limits = { maxTokens: TOKENS };
+  const asked = { question: "What?", limits: { maxTokens: TOKENS } };
+  const query = framed(
+    toBinary(QueryRequestSchema, create(QueryRequestSchema, { ...asked, source: { case: "context", value: name } })),
+  );
+  const execute = framed(
+    toBinary(ExecuteRequestSchema, create(ExecuteRequestSchema, { ...asked, source: { case: "contextId", value: name } })),
+  );
+  const [toGateway, toWorker] = await Promise.all([LightClient.open(address), LightClient.open(workerAddress)]);
   return {
     api,
     gateway,
-    viaGateway: () => api.inference.query({ source: { case: "context", value: name }, question: "What?", limits }),
-    straight: () => client.execute({ source: { case: "contextId", value: name }, question: "What?", limits }),
+    viaGateway: () => toGateway.call(`/${Inference.typeName}/${Inference.method.query.name}`, query),
+    straight: () => toWorker.call(`/${Workers.typeName}/${Workers.method.execute.name}`, execute),
     async stop() {
-      channel.close();
+      toGateway.close();
+      toWorker.close();
       api.close();
       await gateway.stop();
       worker.kill("SIGTERM");

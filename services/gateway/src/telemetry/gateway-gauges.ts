@@ -14,8 +14,9 @@ export interface GatewayGaugesDeps {
   readonly workers: () => { readonly prefill: readonly WorkerLink[]; readonly decode: readonly WorkerLink[] };
 }
 
-/** Contexts change slowly, and there may be many: read this seldom. */
-const FRESH_MS = 15_000;
+/** There may be many contexts: counting them takes one part in so many of the time at most. */
+const COUNTING_SHARE = 100;
+const MIN_FRESH_MS = 1_000;
 const PAGE = 1_000;
 /** Contexts counted at most; beyond, the gauges stand still and docs/observability.md says so. */
 const MAX_COUNTED = 100_000;
@@ -28,11 +29,18 @@ interface Totals {
 
 /** Until the function it returns is called. */
 export function watchGateway({ catalogue, backlog, workers }: GatewayGaugesDeps): () => void {
-  let counted: { readonly atMs: number; readonly totals: Promise<Totals> } | undefined;
+  let counted: { readonly totals: Promise<Totals>; staleAtMs: number } | undefined;
   const totals = (): Promise<Totals> => {
     const nowMs = performance.now();
-    if (counted === undefined || nowMs - counted.atMs > FRESH_MS) counted = { atMs: nowMs, totals: countContexts(catalogue) };
-    return counted.totals;
+    if (counted !== undefined && nowMs < counted.staleAtMs) return counted.totals;
+    const counting = { totals: countContexts(catalogue), staleAtMs: Number.POSITIVE_INFINITY };
+    counted = counting;
+    const settled = (): void => {
+      const endMs = performance.now();
+      counting.staleAtMs = endMs + Math.max(MIN_FRESH_MS, COUNTING_SHARE * (endMs - nowMs));
+    };
+    counting.totals.then(settled, settled);
+    return counting.totals;
   };
   const unwatch = [
     watchGauge("kvault_contexts", async () =>
