@@ -112,7 +112,7 @@ function beginCall(grpcCall: AnyCall, live: LiveCalls, options: ServeOptions): {
   grpcCall.once("cancelled", () => {
     clearTimeout(timer);
     const left = (): KvaultError => new KvaultError("CANCELLED", `Cannot finish "${grpcCall.getPath()}": the caller left`);
-    controller.abort(Date.now() >= deadlineMs - DEADLINE_SLACK_MS ? expired() : left());
+    if (!pumped) controller.abort(Date.now() >= deadlineMs - DEADLINE_SLACK_MS ? expired() : left());
     closed = true;
     release();
   });

@@ -6,7 +6,7 @@
  * Prints one line of JSON:
  * - `saturated`: answers of 16 tokens a second with 64 clients that never pause, and how much
  *   processor time of the gateway one takes: clients and worker share the machine with it;
- * - `half`: at half that rate, time to first token and whole answers through the gateway, straight
+ * - `half`: at 300 a second, time to first token and whole answers through the gateway, straight
  *   from the worker, and the difference;
  * - `overload`: a worker of 32 places of 10 ms a token, asked three times as often as it can
  *   answer: what the admitted saw against an unloaded worker, how soon the rest were refused, and
@@ -20,6 +20,10 @@ import { closedLoop, openLoop } from "./load.ts";
 import { cpuSeconds, startRig, TOKENS } from "./rig.ts";
 
 const CLIENTS = 64;
+/** Streams a second: half of what a gateway has to carry. */
+const HALF = 300;
+/** Until the code that runs most is compiled. */
+const WARM_UP_SECONDS = 5;
 /** Of the worker that is overloaded. */
 const PLACES = 32;
 const TOKEN_MS = 10;
@@ -33,14 +37,15 @@ const round = (value: number): number => Math.round(value * 100) / 100;
 async function cost(seconds: number): Promise<object> {
   const rig = await startRig(0, 10_000);
   try {
-    await closedLoop(rig.viaGateway, CLIENTS, 2);
+    await closedLoop(rig.viaGateway, CLIENTS, WARM_UP_SECONDS);
+    await openLoop(rig.straight, HALF, 2);
     const cpuBefore = cpuSeconds(rig.gateway.pid);
     const full = await closedLoop(rig.viaGateway, CLIENTS, seconds);
     const cpu = cpuSeconds(rig.gateway.pid) - cpuBefore;
     const perSecond = full.answered / full.seconds;
-    const rate = Math.round(perSecond / 2);
-    const straight = await openLoop(rig.straight, rate, seconds);
-    const via = await openLoop(rig.viaGateway, rate, seconds);
+    await openLoop(rig.viaGateway, HALF, 2);
+    const straight = await openLoop(rig.straight, HALF, seconds);
+    const via = await openLoop(rig.viaGateway, HALF, seconds);
     return {
       saturated: {
         streamsPerSecond: round(perSecond),
@@ -49,7 +54,7 @@ async function cost(seconds: number): Promise<object> {
         streamsPerGatewayCpuSecond: round(full.answered / cpu),
       },
       half: {
-        streamsPerSecond: rate,
+        streamsPerSecond: HALF,
         failed: via.failed,
         via: { ttftMs: via.ttftMs, totalMs: via.totalMs },
         straight: { ttftMs: straight.ttftMs, totalMs: straight.totalMs },
@@ -66,6 +71,7 @@ async function overload(seconds: number): Promise<object> {
   const rig = await startRig(TOKEN_MS, PLACES);
   const capacity = PLACES / ((TOKENS * TOKEN_MS) / 1_000);
   try {
+    await openLoop(rig.viaGateway, capacity / 4, 2);
     const unloaded = await openLoop(rig.viaGateway, capacity / 10, seconds);
     const before = residentMiB(rig.gateway.pid);
     const over = await openLoop(rig.viaGateway, capacity * 3, seconds);
