@@ -2,8 +2,8 @@
  * Parts: how the kept pairs of a layer become files and come back.
  *
  * A part is a complete safetensors file holding a contiguous run of the layer's flat rows:
- * the codec's tensors for them, `pos` U32 `[n]` (original positions) and `offsets` U32 `[K+1]`
- * (rows of each head inside this part). The parts of a layer, in order, concatenate; their
+ * the codec's tensors for them, `pos` U32 `[n]` (original positions; a codec may have its own
+ * way to store them) and `offsets` U32 `[K+1]` (rows of each head inside this part). The parts of a layer, in order, concatenate; their
  * offsets add up. Same layer, codec and limit: same bytes (parts are content-addressed).
  *
  * A reader trusts nothing: tensors must be exactly the codec's, offsets and positions must
@@ -23,7 +23,7 @@ import {
 } from "@kvault/core";
 import { expectTensors } from "./codecs/expect-tensors.ts";
 import { codecFromSpec } from "./plan.ts";
-import type { Codec, EncodableLayer, RaggedLayout } from "./types.ts";
+import type { Codec, DecodedLayer, EncodableLayer, RaggedLayout, Recall } from "./types.ts";
 
 /** Large enough that request overhead vanishes, small enough to retry and to hold twice. */
 export const MAX_PART_BYTES: number = 8 * 1024 * 1024;
@@ -55,12 +55,12 @@ export function encodeLayer(codec: Codec, layer: EncodableLayer, maxPartBytes: n
  * codec and CACHE_CORRUPT for bytes that are not such a layer. The result may share memory
  * with the only part.
  */
-export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
+export function decodeLayer(codecSpec: string, parts: readonly Uint8Array[], shape: LayerShape): DecodedLayer {
   return decodeParts(codecFromSpec(codecSpec), parts, shape);
 }
 
 /** {@link decodeLayer} with the codec at hand. */
-export function decodeParts(codec: Codec, parts: readonly Uint8Array[], shape: LayerShape): RaggedLayerKv {
+export function decodeParts(codec: Codec, parts: readonly Uint8Array[], shape: LayerShape): DecodedLayer {
   const slices = parts.map((part) => decodePart(codec, part, shape));
   if (slices.length === 1) return slices[0];
   checkOrder(slices);
@@ -108,32 +108,49 @@ function sliceRows(layer: EncodableLayer, start: number, upTo: number): Encodabl
 }
 
 function partBytes(codec: Codec, layout: RaggedLayout): number {
-  return HEADER_BYTES + codec.encodedBytes(layout) + 4 * (layout.position_n.length + layout.offset.length);
+  const positions = codec.decodePositions === undefined ? layout.position_n.length : 0;
+  return HEADER_BYTES + codec.encodedBytes(layout) + 4 * (positions + layout.offset.length);
 }
 
 function encodePart(codec: Codec, slice: EncodableLayer): Uint8Array {
   const tensors = new Map<string, NamedTensor>(codec.encode(slice));
-  tensors.set("pos", { dtype: "U32", shape: [slice.position_n.length], data: bytesOf(slice.position_n) });
+  if (codec.decodePositions === undefined) {
+    tensors.set("pos", { dtype: "U32", shape: [slice.position_n.length], data: bytesOf(slice.position_n) });
+  }
   tensors.set("offsets", { dtype: "U32", shape: [slice.offset.length], data: bytesOf(slice.offset) });
   return encodeSafetensors(tensors);
 }
 
-function decodePart(codec: Codec, part: Uint8Array, { numKvHeads, headDim, seqLen }: LayerShape): RaggedLayerKv {
+function decodePart(codec: Codec, part: Uint8Array, shape: LayerShape): DecodedLayer {
+  const { numKvHeads, headDim, seqLen } = shape;
   const tensors = new Map(decodeSafetensors(part).tensors);
   const rows = new Map<string, NamedTensor>();
-  for (const name of ["pos", "offsets"]) {
+  for (const name of codec.decodePositions === undefined ? ["pos", "offsets"] : ["offsets"]) {
     const tensor = tensors.get(name);
     if (tensor !== undefined) rows.set(name, tensor);
     tensors.delete(name);
   }
-  const count = rows.get("pos")?.shape[0] ?? 0;
-  expectTensors(rows, { pos: { dtype: "U32", shape: [count] }, offsets: { dtype: "U32", shape: [numKvHeads + 1] } });
-  const position_n = alignedView(rows.get("pos")!.data, Uint32Array);
+  const offsets = { dtype: "U32", shape: [numKvHeads + 1] } as const;
+  const pos = { dtype: "U32", shape: [rows.get("pos")?.shape[0] ?? 0] } as const;
+  expectTensors(rows, codec.decodePositions === undefined ? { pos, offsets } : { offsets });
   const offset = alignedView(rows.get("offsets")!.data, Uint32Array);
+  checkOffsets(offset, seqLen);
+  const position_n =
+    codec.decodePositions?.(tensors, { numKvHeads, headDim, offset }) ?? alignedView(rows.get("pos")!.data, Uint32Array);
   const layout = { numKvHeads, headDim, offset, position_n };
   const slice = { ...layout, ...codec.decode(tensors, layout) };
   checkRows(slice, seqLen);
   return slice;
+}
+
+/** Before anything is made of them: rows of each head, no more than the context has tokens. */
+function checkOffsets(offset: Uint32Array, seqLen: number): void {
+  for (let k = 0; k + 1 < offset.length; k++) {
+    const count = offset[k + 1] - offset[k];
+    if (offset[0] !== 0 || count < 0 || count > seqLen) {
+      throw new KvaultError("CACHE_CORRUPT", `Cannot decode layer: found ${count} rows of head ${k}, context of ${seqLen}`);
+    }
+  }
 }
 
 function checkRows(layer: RaggedLayerKv, seqLen: number): void {
@@ -160,7 +177,7 @@ function checkOrder(slices: readonly RaggedLayerKv[]): void {
   }
 }
 
-function joinSlices(slices: readonly RaggedLayerKv[], numKvHeads: number, headDim: number): RaggedLayerKv {
+function joinSlices(slices: readonly DecodedLayer[], numKvHeads: number, headDim: number): DecodedLayer {
   let count = 0;
   for (const slice of slices) count += slice.position_n.length;
   const offset = new Uint32Array(numKvHeads + 1);
@@ -175,5 +192,27 @@ function joinSlices(slices: readonly RaggedLayerKv[], numKvHeads: number, headDi
     value_nD.set(slice.value_nD, row * headDim);
     row += slice.position_n.length;
   }
-  return { numKvHeads, headDim, offset, position_n, key_nD, value_nD };
+  const recall = joinClusters(slices);
+  return { numKvHeads, headDim, offset, position_n, key_nD, value_nD, ...(recall === undefined ? {} : { recall }) };
+}
+
+/** Clusters of a head's later parts are numbered on from those of its earlier ones. */
+function joinClusters(slices: readonly DecodedLayer[]): Recall | undefined {
+  const recalls = slices.map(({ recall }) => recall).filter((recall) => recall !== undefined);
+  if (recalls.length < slices.length) return undefined;
+  const cluster_n = new Uint16Array(recalls.reduce((sum, recall) => sum + recall.cluster_n.length, 0));
+  const next_K = new Uint32Array(slices[0].numKvHeads);
+  let row = 0;
+  for (const [i, { offset }] of slices.entries()) {
+    for (let k = 0; k < next_K.length; k++) {
+      const own = recalls[i].cluster_n.subarray(offset[k], offset[k + 1]);
+      let count = 0;
+      for (const cluster of own) {
+        cluster_n[row++] = next_K[k] + cluster;
+        count = Math.max(count, cluster + 1);
+      }
+      next_K[k] += count;
+    }
+  }
+  return { cluster_n, budgetRows: recalls[0].budgetRows };
 }

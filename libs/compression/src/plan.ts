@@ -6,7 +6,7 @@
 import { invalidArgument, isKvaultError, KvaultError } from "@kvault/core";
 import { PRESETS } from "./presets.ts";
 import { ALLOCATORS, CODECS, REFITS, SCORERS, SELECTORS } from "./registry.ts";
-import { type CompressionSpec, didYouMean, parsePart, parseSpec, printPart, printSpec } from "./spec.ts";
+import { type CompressionSpec, didYouMean, type PartSpec, parsePart, parseSpec, printPart, printSpec } from "./spec.ts";
 import type { Allocator, Codec, ProfileName, Refit, RepeatPass, Scorer, ScorerNeed, Selector } from "./types.ts";
 
 /** A compression method ready to run. */
@@ -64,15 +64,27 @@ export function scorerFromSpec(text: string): { readonly scorer: Scorer; readonl
 export function codecFromSpec(text: string): Codec {
   try {
     const part = parsePart(text, "codec");
+    // A manifest spells every parameter: one that another version did not know is another layout.
+    if (printPart(part) !== text) throw unreadable(text);
     return CODECS.get(part.name)!.create(part.params);
   } catch (cause) {
     if (!isKvaultError(cause, "SPEC_INVALID", "METHOD_NOT_FOUND")) throw cause;
-    const known = [...CODECS.keys()].join(", ");
-    throw new KvaultError("INCOMPATIBLE_FORMAT", `Cannot decode parts: found codec "${text}", known are ${known}`, {
+    throw unreadable(text, cause);
+  }
+}
+
+function unreadable(text: string, cause?: unknown): KvaultError {
+  const known = [...CODECS.values()].map(({ name, params }) =>
+    printPart({ name, params: params.parse({}) as PartSpec["params"] }),
+  );
+  return new KvaultError(
+    "INCOMPATIBLE_FORMAT",
+    `Cannot decode parts: found codec "${text}", known are such as ${known.join(", ")}`,
+    {
       details: { field: "codec", found: text },
       cause,
-    });
-  }
+    },
+  );
 }
 
 function readMethod(text: string): CompressionSpec {
@@ -120,7 +132,7 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
     evicts,
     needs: isScored ? scorer.needs : new Set(),
     ...(isScored && scorer.repeatPass !== undefined ? { repeatPass: scorer.repeatPass } : {}),
-    profiles: isScored ? profilesOf(scorer, allocator) : new Set(),
+    profiles: profilesOf(isScored ? scorer : undefined, isScored || allocator.sourceLayers !== undefined ? allocator : undefined),
     queryAgnostic: scorer.queryAgnostic,
     ragged: evicts && !allocator.levelsHeads && !selector.sharesLayer,
     scorer,
@@ -132,7 +144,7 @@ function createPlan(spec: CompressionSpec): CompressionPlan {
 }
 
 /** What the parts say, and the map behind a predicted score. */
-function profilesOf(scorer: Scorer, allocator: Allocator): ReadonlySet<ProfileName> {
-  const predicted = scorer.needs.has("surrogate") ? ("surrogate" as const) : undefined;
-  return new Set([predicted, scorer.profile, allocator.profile].filter((name) => name !== undefined));
+function profilesOf(scorer: Scorer | undefined, allocator: Allocator | undefined): ReadonlySet<ProfileName> {
+  const predicted = scorer?.needs.has("surrogate") ? ("surrogate" as const) : undefined;
+  return new Set([predicted, scorer?.profile, allocator?.profile].filter((name) => name !== undefined));
 }

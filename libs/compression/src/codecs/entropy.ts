@@ -1,128 +1,145 @@
 /**
- * Entropy codec: the tensors of the pre-RoPE codec, their bytes coded by how often they occur.
+ * Entropy codec: keys before rotation per channel, values per token, all of it coded by how
+ * often it occurs.
  *
- * Codes of a group between its least and largest value bunch in the middle, and the high bytes
- * of scales hardly vary: order-0 coding of bytes (two 4-bit codes at a time) takes a tenth off
- * the codes and a third off the scales, losslessly. On our reference vectors 4-bit keys cost
- * 3.8 bits in groups of 64 tokens, 3.6 in groups of 256, values 3.7. Idea: CacheGen
- * (arXiv:2310.07240); our own format, whose models are static, one per tensor and byte plane
- * of a part and stored with it: 256 bytes, against the tables per channel that CacheGen keeps.
+ * Keys are turned back as in pre-rope.ts; keys and values become codes on a grid (grid-rows.ts),
+ * the codes of each channel of a head symbols of the model that channels like it share
+ * (symbol-streams.ts, rans.ts). Codes of a group between its least and largest value bunch in
+ * the middle, and channels differ in how: four bits take about three and a half. Positions are
+ * coded as the gaps between kept tokens. Idea: CacheGen (arXiv:2310.07240); our own format,
+ * whose models are static and few, against its tables per channel.
  *
- * Tensors: for each U8 or F16 tensor `t` of the inner codec and each byte plane p of it (one
- * for U8, low and high for F16), `t.p` U8 `[bytes]` and `t.p.model` U8 `[256]` (rans.ts). A
- * plane that would not shrink is stored as it is, its model `[0]`. Other tensors stay.
- * Sizes depend on the data; what is declared is the ceiling. Decoding costs some 10 ns a byte.
+ * Tensors: `code` U8, the streams of positions, then of keys' steps, zeros and codes, then of
+ * values'; `base` F32 `[2]`, the largest step of keys and of values; `rope` F32 `[D / 2]`. The
+ * size depends on the data; what is declared is the ceiling. A part of another `layout`
+ * is refused as one of another codec.
  *
  * @module
  */
-import { alignedView, KvaultError, type NamedTensor } from "@kvault/core";
+import { alignedView, bytesOf, KvaultError, type NamedTensor } from "@kvault/core";
 import { z } from "zod";
-import type { Codec, CodecFactory } from "../types.ts";
-import { expectTensors, type PlannedCodec, planBytes, type TensorPlan } from "./expect-tensors.ts";
-import { createPreRope } from "./pre-rope.ts";
-import { decodeRans, encodeRans, modelOf, weightsOf } from "./rans.ts";
+import type { Codec, CodecFactory, EncodableLayer, RaggedLayout } from "../types.ts";
+import { expectTensors, planBytes, type TensorPlan } from "./expect-tensors.ts";
+import { countGroups, fromGrid, type GridRows, toGrid } from "./grid-rows.ts";
+import { quantisedError, type RowLayout, type RowQuantiser } from "./quantised-rows.ts";
+import { turnRows } from "./rotation.ts";
+import { integersCeiling, rowsCeiling, StreamReader, StreamWriter } from "./symbol-streams.ts";
+
+const bits = z.literal([8, 4, 3, 2]);
 
 const params = z.strictObject({
-  keys: z.literal([8, 4, 3, 2]).default(4).describe("bits of a key's value before coding: 8, 4, 3 or 2"),
-  values: z.literal([8, 4, 3, 2]).default(4).describe("bits of a value's value before coding: 8, 4, 3 or 2"),
+  keys: bits.default(4).describe("bits of a key's value before coding: 8, 4, 3 or 2"),
+  values: bits.default(4).describe("bits of a value's value before coding: 8, 4, 3 or 2"),
   group: z.int().min(8).max(1024).default(256).describe("kept tokens (keys) or channels (values) that share a scale"),
+  layout: z.literal(2).default(2).describe("of the tensors, by number: 2"),
 });
 
 export const entropy: CodecFactory = {
   name: "entropy",
-  summary: "pre-rope with its bytes entropy-coded",
+  summary: "keys before rotation per channel, values per token, entropy-coded",
   source: "arXiv:2310.07240",
   params,
-  create: (given) => entropyCoded(createPreRope(params.parse(given))),
+  create: (given) => createEntropy(params.parse(given)),
 };
 
-const SYMBOLS = 256;
-
-/** `inner` with its U8 and F16 tensors entropy-coded. */
-export function entropyCoded({ planOf, ...inner }: PlannedCodec): Codec {
+function createEntropy({ keys, values, group }: Omit<z.infer<typeof params>, "layout">): Codec {
+  const key: RowQuantiser = { bits: keys, along: "tokens", group };
+  const value: RowQuantiser = { bits: values, along: "channels", group };
   return {
-    ...inner,
+    needs: new Set(["rope"] as const),
+    // As of pre-rope: turning back can lengthen a channel by √2, turning forth adds the errors of two.
+    maxRelativeError: Math.max(2 * quantisedError(keys), quantisedError(values)),
+    encode: (layer) => encode(layer, key, value),
+    decodePositions: (tensors, layout) => {
+      expectTensors(tensors, planOf(tensors, layout.headDim));
+      return readPositions(new StreamReader(tensors.get("code")!.data), layout);
+    },
+    decode: (tensors, layout) => decode(tensors, layout, key, value),
     sizeDependsOnData: true,
-    encode: (layer) => {
-      const tensors = new Map<string, NamedTensor>();
-      for (const [name, tensor] of inner.encode(layer)) {
-        if (planesOf(tensor.dtype) === 0) tensors.set(name, tensor);
-        else putCoded(tensors, name, tensor.data, planesOf(tensor.dtype));
-      }
-      return tensors;
-    },
-    decode: (tensors, layout) => {
-      const plan = planOf(layout);
-      expectTensors(tensors, codedPlan(plan, tensors));
-      const decoded = new Map<string, NamedTensor>();
-      for (const [name, { dtype, shape }] of Object.entries(plan)) {
-        const bytes = planBytes({ [name]: { dtype, shape } });
-        const isCoded = planesOf(dtype) > 0;
-        const data = isCoded ? readCoded(tensors, name, bytes, planesOf(dtype)) : tensors.get(name)!.data;
-        decoded.set(name, { dtype, shape, data });
-      }
-      return inner.decode(decoded, layout);
-    },
+    encodedBytes: (layout) => ceiling(layout, key, value),
   };
 }
 
-/** Byte planes of an element; 0: not coded. */
-function planesOf(dtype: NamedTensor["dtype"]): number {
-  return dtype === "U8" ? 1 : dtype === "F16" ? 2 : 0;
+function encode(layer: EncodableLayer, key: RowQuantiser, value: RowQuantiser): Map<string, NamedTensor> {
+  const { headDim, position_n, key_nD, value_nD, ropeFrequencies } = layer;
+  if (ropeFrequencies === undefined) throw new RangeError("Cannot turn keys back: found no RoPE frequencies");
+  const frequencies = Float32Array.from(ropeFrequencies);
+  const plain_nD = new Float32Array(key_nD.length);
+  turnRows(key_nD, position_n, headDim, frequencies, -1, plain_nD);
+  const writer = new StreamWriter();
+  writer.putIntegers(gapsOf(layer));
+  const base = [toGrid(plain_nD, layer, key), toGrid(value_nD, layer, value)].map((rows, i) => {
+    writer.putIntegers(rows.step);
+    writer.putIntegers(rows.zero);
+    writer.putRows(rows.code_nD, layer, [key, value][i].bits);
+    return rows.base;
+  });
+  const code = writer.bytes();
+  return new Map<string, NamedTensor>([
+    ["code", { dtype: "U8", shape: [code.length], data: code }],
+    ["base", { dtype: "F32", shape: [2], data: bytesOf(Float32Array.from(base)) }],
+    ["rope", { dtype: "F32", shape: [frequencies.length], data: bytesOf(frequencies) }],
+  ]);
 }
 
-function putCoded(tensors: Map<string, NamedTensor>, name: string, data: Uint8Array, planes: number): void {
-  const count = data.length / planes;
-  for (let p = 0; p < planes; p++) {
-    const plane = new Uint8Array(count);
-    for (let i = 0; i < count; i++) plane[i] = data[i * planes + p];
-    const weight = weightsOf(plane);
-    const code = count === 0 ? plane : encodeRans(plane, modelOf(weight));
-    const shrinks = code.length + SYMBOLS < count;
-    tensors.set(`${name}.${p}`, rankOne(shrinks ? code : plane));
-    tensors.set(`${name}.${p}.model`, rankOne(shrinks ? weight : weight.subarray(0, 0)));
+function decode(
+  tensors: ReadonlyMap<string, NamedTensor>,
+  layout: RaggedLayout,
+  key: RowQuantiser,
+  value: RowQuantiser,
+): { key_nD: Float32Array; value_nD: Float32Array } {
+  expectTensors(tensors, planOf(tensors, layout.headDim));
+  const base = alignedView(tensors.get("base")!.data, Float32Array);
+  const reader = new StreamReader(tensors.get("code")!.data);
+  readPositions(reader, layout);
+  const readRows = (quantiser: RowQuantiser, largest: number): Float32Array => {
+    const count = countGroups(layout, quantiser);
+    const step = reader.integers(count);
+    const zero = reader.integers(count);
+    const rows: GridRows = { step, zero, code_nD: reader.rows(layout, quantiser.bits), base: largest };
+    return fromGrid(rows, layout, quantiser);
+  };
+  const key_nD = readRows(key, base[0]);
+  const value_nD = readRows(value, base[1]);
+  reader.end();
+  const frequencies = alignedView(tensors.get("rope")!.data, Float32Array);
+  turnRows(key_nD, layout.position_n, layout.headDim, frequencies, 1, key_nD);
+  return { key_nD, value_nD };
+}
+
+function planOf(tensors: ReadonlyMap<string, NamedTensor>, headDim: number): TensorPlan {
+  return {
+    code: { dtype: "U8", shape: [tensors.get("code")?.shape[0] ?? 0] },
+    base: { dtype: "F32", shape: [2] },
+    rope: { dtype: "F32", shape: [headDim >> 1] },
+  };
+}
+
+/** Tokens left out before each kept one, from the head's beginning or the kept one before. */
+function gapsOf({ offset, position_n }: RaggedLayout): Uint32Array {
+  const gap_n = Uint32Array.from(position_n);
+  for (let k = 0; k + 1 < offset.length; k++) {
+    for (let n = offset[k] + 1; n < offset[k + 1]; n++) gap_n[n] = position_n[n] - position_n[n - 1] - 1;
   }
+  return gap_n;
 }
 
-function rankOne(data: Uint8Array): NamedTensor {
-  return { dtype: "U8", shape: [data.length], data };
-}
-
-/** `bytes` bytes of tensor `name`. Throws CACHE_CORRUPT where the planes do not give as many. */
-function readCoded(tensors: ReadonlyMap<string, NamedTensor>, name: string, bytes: number, planes: number): Uint8Array {
-  const count = bytes / planes;
-  const out = new Uint8Array(bytes);
-  for (let p = 0; p < planes; p++) {
-    const weight = tensors.get(`${name}.${p}.model`)!.data;
-    const code = tensors.get(`${name}.${p}`)!.data;
-    const plane = weight.length === 0 ? code : new Uint8Array(count);
-    if (weight.length > 0 && code.length % 2 === 0) decodeRans(alignedView(code, Uint16Array), modelOf(weight), plane);
-    else if (weight.length > 0 || code.length !== count) throw corruptPlane(name, p, code.length, count);
-    if (planes === 1) return plane;
-    for (let i = 0; i < count; i++) out[i * planes + p] = plane[i];
-  }
-  return out;
-}
-
-/** What must be there, the planes' lengths and whether they have models being what they are. */
-function codedPlan(plan: TensorPlan, tensors: ReadonlyMap<string, NamedTensor>): TensorPlan {
-  const coded: Record<string, TensorPlan[string]> = {};
-  for (const [name, tensor] of Object.entries(plan)) {
-    const planes = planesOf(tensor.dtype);
-    if (planes === 0) coded[name] = tensor;
-    for (let p = 0; p < planes; p++) {
-      const hasModel = tensors.get(`${name}.${p}.model`)?.shape[0] !== 0;
-      coded[`${name}.${p}.model`] = { dtype: "U8", shape: [hasModel ? SYMBOLS : 0] };
-      coded[`${name}.${p}`] = { dtype: "U8", shape: [tensors.get(`${name}.${p}`)?.shape[0] ?? 0] };
+function readPositions(reader: StreamReader, { offset }: RowLayout): Uint32Array {
+  const position_n = reader.integers(offset[offset.length - 1]);
+  for (let k = 0; k + 1 < offset.length; k++) {
+    for (let n = offset[k] + 1; n < offset[k + 1]; n++) {
+      const position = position_n[n - 1] + position_n[n] + 1;
+      if (position > 0xffff_ffff) throw new KvaultError("CACHE_CORRUPT", `Cannot decode part: found position ${position}`);
+      position_n[n] = position;
     }
   }
-  return coded;
+  return position_n;
 }
 
-function corruptPlane(name: string, plane: number, found: number, expected: number): KvaultError {
-  return new KvaultError(
-    "CACHE_CORRUPT",
-    `Cannot decode part: plane ${plane} of tensor "${name}" is ${found} bytes of ${expected}`,
-    { details: { tensor: name } },
+function ceiling(layout: RaggedLayout, key: RowQuantiser, value: RowQuantiser): number {
+  const rest = planBytes({ base: { dtype: "F32", shape: [2] }, rope: { dtype: "F32", shape: [layout.headDim >> 1] } });
+  const sides = [key, value].map(
+    (quantiser) => 2 * integersCeiling(countGroups(layout, quantiser)) + rowsCeiling(layout, quantiser.bits),
   );
+  return rest + integersCeiling(layout.position_n.length) + sides[0] + sides[1];
 }
