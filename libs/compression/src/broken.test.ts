@@ -224,6 +224,17 @@ suite<AllocatorFactory>("allocatorConformance()", allocatorConformance, global, 
     { ...global, create: () => ({ ...createDefault(global), chooseTotal: (_scores, _protectedTokens, total) => total + 1 }) },
     "chooses a total, where it does, of at most what it may",
   ],
+  [
+    "a layer that reads a later one",
+    {
+      ...global,
+      create: () => ({
+        ...createDefault(global),
+        sourceLayers: ({ numLayers }) => Uint32Array.from({ length: numLayers }, () => numLayers - 1),
+      }),
+    },
+    "lets a layer read itself or an earlier one that reads itself, where it says so",
+  ],
 ]);
 
 const soundSelect = createDefault(topK).select;

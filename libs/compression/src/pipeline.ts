@@ -38,6 +38,13 @@ export interface Selection extends KvShape {
   readonly position_n: Uint32Array;
   /** Scores of the kept pairs where the codec needs them; the prefix above all others of its row. */
   readonly score_n?: Float32Array;
+  /** Where layers read the pairs of others: for each layer the one whose keys and values its rows are of. */
+  readonly source_L?: Uint32Array;
+}
+
+/** The layer whose keys and values layer `layer` keeps: itself, or the one it reads. */
+export function sourceLayer({ source_L }: Selection, layer: number): number {
+  return source_L?.[layer] ?? layer;
 }
 
 /** A selection in numbers. */
@@ -57,6 +64,32 @@ export interface SelectionReport {
 
 /** Scores, allocates and selects. Throws INTERNAL when a scorer gives a value that is not finite. */
 export function selectPairs(plan: CompressionPlan, source: ScoreSource): Selection {
+  const selection = selectOwnPairs(plan, source);
+  const source_L = plan.allocator.sourceLayers?.(source);
+  return source_L === undefined ? selection : shareLayers(selection, source_L);
+}
+
+/** The rows of every layer replaced by those of the layer it reads. */
+function shareLayers(selection: Selection, source_L: Uint32Array): Selection {
+  const { numLayers, numKvHeads, offset_LK, score_n } = selection;
+  const own = Array.from({ length: numLayers }, (_, l) => layerRows(selection, source_L[l]));
+  const offset = new Uint32Array(offset_LK.length);
+  let count = 0;
+  for (const [l, rows] of own.entries()) {
+    for (let k = 0; k < numKvHeads; k++) offset[l * numKvHeads + k + 1] = count + rows.offset[k + 1];
+    count += rows.position_n.length;
+  }
+  const position = new Uint32Array(count);
+  const score = new Float32Array(score_n === undefined ? 0 : count);
+  for (const [l, rows] of own.entries()) {
+    position.set(rows.position_n, offset[l * numKvHeads]);
+    if (rows.score_n !== undefined) score.set(rows.score_n, offset[l * numKvHeads]);
+  }
+  const shared = { ...selection, offset_LK: offset, position_n: position, source_L };
+  return score_n === undefined ? shared : { ...shared, score_n: score };
+}
+
+function selectOwnPairs(plan: CompressionPlan, source: ScoreSource): Selection {
   const { numLayers, numKvHeads, headDim, seqLen, prefixTokens } = source;
   if (prefixTokens > seqLen) throw new RangeError(`Cannot select pairs: prefix of ${prefixTokens} tokens in ${seqLen}`);
   const numRows = numLayers * numKvHeads;
@@ -171,7 +204,7 @@ export function layerRows(
   return { offset, position_n: position_n.subarray(start, end), ...scores };
 }
 
-/** The kept pairs of a dense layer, and their scores where the selection has them. Shares `dense`'s memory where every pair is kept, copies otherwise. */
+/** The kept pairs of a dense layer ({@link sourceLayer}'s), and their scores where the selection has them. Shares `dense`'s memory where every pair is kept, copies otherwise. */
 export function keepRows(selection: Selection, layer: number, dense: DenseLayerKv): EncodableLayer {
   const { offset, position_n, ...scores } = layerRows(selection, layer);
   const { numKvHeads, seqLen, headDim, key_KSD, value_KSD } = dense;

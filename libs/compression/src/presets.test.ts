@@ -3,7 +3,7 @@ import { makeDenseLayer } from "@kvault/core/testing";
 import { describe, expect, test } from "vitest";
 import { describeMethods } from "./describe.ts";
 import { decodeParts, encodeLayer } from "./part.ts";
-import { keepRows, refitRows, reportSelection, selectPairs } from "./pipeline.ts";
+import { keepRows, refitRows, reportSelection, selectPairs, sourceLayer } from "./pipeline.ts";
 import { resolveSpec } from "./plan.ts";
 import { PRESETS } from "./presets.ts";
 import type { ModelProfile, ScorerLayer } from "./types.ts";
@@ -23,6 +23,7 @@ function makeContext() {
     "kvzip-heads": draw(L * K),
     "baklava-heads": draw(L * K),
     "duo-heads": draw(L * K),
+    "layer-map": Float32Array.of(0, 1, 0),
   };
   const layers: ScorerLayer[] = dense.map(({ key_KSD, value_KSD }, layer) => ({
     ...{ ...sizes, layer, key_KSD, value_KSD, numQueryHeads: H, ropeFrequencies, profile },
@@ -43,7 +44,8 @@ describe.each([...PRESETS.keys()])("preset %s", (name) => {
     const report = reportSelection(selection);
     expect(report.keepRatio).toBeLessThanOrEqual(plan.keepRatio + 1 / report.rankedPairs);
     expect(report.keptRankedPairs).toBeGreaterThan(0);
-    for (const [l, layer] of dense.entries()) {
+    for (let l = 0; l < L; l++) {
+      const layer = dense[sourceLayer(selection, l)];
       const kept = keepRows(selection, l, layer);
       const rows = plan.refit === undefined ? kept : await refitRows(plan.refit, layer, kept, query_KMD);
       const parts = encodeLayer(plan.codec, { ...rows, ropeFrequencies });

@@ -225,7 +225,8 @@ function totalsOf(input: Pick<ManifestInput, "model" | "prefixTokens" | "context
     keptPairs,
     totalPairs,
     rawBytesF16: totalPairs * model.headDim * 2 * 2, // keys and values, 2 bytes each
-    storedBytes: sum(layers.map((layer) => sum(layer.parts.map((part) => part.bytes)))),
+    // A part that several layers name is stored once.
+    storedBytes: sum([...partSizes(layers).values()]),
   };
 }
 
@@ -264,6 +265,13 @@ function parseObject(bytes: Uint8Array): Record<string, unknown> {
   return value as Record<string, unknown>;
 }
 
+/** Bytes of every part by its digest; of one that is named with several sizes the first. */
+function partSizes(layers: readonly LayerManifest[]): ReadonlyMap<string, number> {
+  const sizes = new Map<string, number>();
+  for (const { sha256, bytes } of layers.flatMap(({ parts }) => parts)) if (!sizes.has(sha256)) sizes.set(sha256, bytes);
+  return sizes;
+}
+
 interface Problem {
   readonly field: string;
   readonly found: string;
@@ -299,8 +307,14 @@ function findContradiction(manifest: ContextManifest): Problem | undefined {
   for (const [field, found, expected] of equal) {
     if (found !== expected) return { field, found: `found ${String(found)}, expected ${String(expected)}` };
   }
+  const sizes = partSizes(layers);
   for (const [l, layer] of layers.entries()) {
     const { headLengths, windowTokens } = layer;
+    const p = layer.parts.findIndex(({ sha256, bytes }) => sizes.get(sha256) !== bytes);
+    if (p >= 0) {
+      const { sha256, bytes } = layer.parts[p] as PartRef;
+      return { field: `layers.${l}.parts.${p}.bytes`, found: `found ${bytes}, expected ${sizes.get(sha256)} as before` };
+    }
     const most = Math.min(manifest.nextPosition, windowTokens ?? manifest.nextPosition);
     const h = headLengths.findIndex((length) => length > most || (windowTokens !== undefined && length < most));
     if (h >= 0) return { field: `layers.${l}.headLengths.${h}`, found: `found ${headLengths[h]} of ${most}` };

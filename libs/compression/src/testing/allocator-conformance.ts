@@ -87,6 +87,14 @@ export function allocatorConformance(factory: AllocatorFactory): ConformanceChec
         }
       });
     }),
+    check("lets a layer read itself or an earlier one that reads itself, where it says so", (allocator, rng) => {
+      forEachTotal(rng, (scores) => {
+        const source_L = allocator.sourceLayers?.(scores) ?? Uint32Array.from({ length: scores.numLayers }, (_, l) => l);
+        assert.equal(source_L.length, scores.numLayers);
+        for (const [l, source] of source_L.entries())
+          assert.ok(source <= l && source_L[source] === source, `${l} reads ${source}`);
+      });
+    }),
     check("chooses a total, where it does, of at most what it may", (allocator, rng) => {
       forEachTotal(rng, (scores, protectedTokens, total) => {
         const chosen = allocator.chooseTotal?.(scores, protectedTokens, total) ?? total;
@@ -117,6 +125,7 @@ function randomScores(
     "kvzip-heads": unsigned(numRows),
     "baklava-heads": unsigned(numRows),
     "duo-heads": unsigned(numRows),
+    "layer-map": Float32Array.from({ length: numLayers }, (_, l) => (l === 2 ? 0 : l)),
   };
   return {
     scores: { numLayers, numKvHeads, headDim: 4, seqLen, score_LKS, profile },

@@ -1,13 +1,15 @@
-import { keepRows, resolveSpec, selectPairs } from "@kvault/compression";
+import { keepRows, resolveSpec, type StoredProfile, selectPairs } from "@kvault/compression";
 import { KvaultError } from "@kvault/core";
 import { gate } from "@kvault/core/testing";
 import { type BlobStore, checkedStore, manifestKey, openMemoryStore, partKey, readManifest } from "@kvault/kvstore";
 import { faultyStore } from "@kvault/kvstore/testing";
 import { afterEach, describe, expect, test } from "vitest";
 import { RunLoop } from "../batching/run-loop.ts";
+import { fullLayer } from "../resident-context.ts";
 import { GREEDY } from "../sampling/sampler.ts";
+import { buildRequest } from "../testing/build-request.ts";
 import { toyBuild, toyLoad, toyQuery } from "../testing/toy-requests.ts";
-import { createToyRunner, makeToyResident, TOY_CONFIG, type ToyHooks, toyAnswer } from "../testing/toy-runner.ts";
+import { createToyRunner, makeToyResident, TOY_CONFIG, TOY_IDENTITY, type ToyHooks, toyAnswer } from "../testing/toy-runner.ts";
 import { createEngineCore, type EngineCoreOptions } from "./core.ts";
 import type { EngineMethod, EventOf, RequestOf, ResultOf } from "./messages.ts";
 import { gatherScoreSource, inputsOf, prefillFor } from "./score-source.ts";
@@ -95,6 +97,27 @@ describe("build", () => {
       expect(answer.usage).toMatchObject({ contextTokens: TEXT.length, keptPairs: manifest.report.keptPairs });
     },
   );
+
+  test("stores the pairs of a layer once that another layer reads, and both are read back", async () => {
+    const map: StoredProfile = {
+      ...{ name: "layer-map", shape: [3], values: Float32Array.of(0, 1, 0), digest: "d".repeat(64) },
+      ...{ model: "toy", weightsSha256: TOY_IDENTITY.weightsSha256, method: "layer-map", seed: 1, texts: [] },
+    };
+    const profiles = { find: () => map, modelsWith: () => ["toy"] };
+    const writer = bench({}, { profiles });
+    const request = buildRequest("toy", TOY_IDENTITY, TEXT, "kvsharer", profiles);
+    const { manifest } = await writer.call("build", request);
+    expect(manifest.layers[2]).toEqual(manifest.layers[0]);
+    expect(manifest.layers[1]!.parts).not.toEqual(manifest.layers[0]!.parts);
+    expect((await keysOf(writer.store)).filter((key) => key.includes("/parts/"))).toHaveLength(2);
+    expect(manifest.report.storedBytes).toBe(manifest.layers[0]!.parts[0]!.bytes + manifest.layers[1]!.parts[0]!.bytes);
+
+    const runner = createToyRunner();
+    const prefilled = await runner.prefill(runner.prompts.context({ text: TEXT }));
+    const layers = [0, 1, 0].map((layer) => fullLayer(prefilled.layer(layer)));
+    const answer = await bench({}, { store: writer.store }).call("query", toyQuery(request, "which number?"));
+    expect(answer.text).toBe(toyAnswer(makeToyResident(manifest.nextPosition, layers), "which number?"));
+  });
 
   test("reports every phase, in order and to its end", async () => {
     const { call } = bench();

@@ -31,16 +31,16 @@ export interface Gathered {
 
 type Watch = Pick<RunOptions, "signal" | "onProgress">;
 
-/** What a plan's scorer must be given: nothing where every pair is kept. `measured` holds what {@link CompressionPlan.profiles} names. */
+/** What a plan's scorer must be given: nothing where nothing is scored. `measured` holds what {@link CompressionPlan.profiles} names. */
 export function inputsOf(plan: CompressionPlan, measured: ModelProfile = {}): GatherInputs {
-  if (!plan.evicts) return { needs: new Set() };
-  const { needs, repeatPass, windowTokens, momentsFrom } = plan.scorer;
+  const { needs, repeatPass, refit, scorer } = plan;
+  const { windowTokens, momentsFrom } = scorer;
   return {
     needs,
     ...(repeatPass === undefined ? {} : { repeatPass }),
-    ...(windowTokens === undefined ? {} : { windowTokens }),
-    ...(momentsFrom === undefined ? {} : { momentsFrom }),
-    refit: plan.refit,
+    ...(windowTokens !== undefined && needs.has("window-attention") ? { windowTokens } : {}),
+    ...(momentsFrom !== undefined && needs.has("query-moments") ? { momentsFrom } : {}),
+    refit,
     measured,
   };
 }

@@ -31,6 +31,14 @@ describe("withWindows()", () => {
     expect([...(withWindows(config, selection).score_n ?? [])]).toEqual([5, 5, 4, 1, 3]);
   });
 
+  test("names the layers that others read by their place in the model", () => {
+    const two = { ...config, numLayers: 4, slidingWindow: { ...config.slidingWindow!, globalLayers: [1, 3] } };
+    const rows = { numLayers: 2, offset_LK: Uint32Array.of(0, 3, 6), position_n: Uint32Array.of(0, 2, 3, 0, 2, 3) };
+    const { score_n: _, ...plain } = { ...selection, ...rows };
+    expect(withWindows(two, { ...plain, source_L: Uint32Array.of(0, 0) }).source_L).toEqual(Uint32Array.of(0, 1, 2, 1));
+    expect(withWindows(two, plain).source_L).toBeUndefined();
+  });
+
   test("leaves a model without windows alone", () => {
     expect(withWindows(TOY_CONFIG, selection)).toBe(selection);
   });

@@ -11,8 +11,9 @@ import { globalLayers, type ModelConfig, windowOf } from "@kvault/model";
 export function withWindows(config: ModelConfig, selection: Selection): Selection {
   if (config.slidingWindow === undefined) return selection;
   const { numLayers, numKvHeads } = config;
-  const { seqLen, offset_LK, position_n, score_n } = selection;
-  const scored = new Map(globalLayers(config).map((layer, index) => [layer, index]));
+  const { seqLen, offset_LK, position_n, score_n, source_L } = selection;
+  const globals = globalLayers(config);
+  const scored = new Map(globals.map((layer, index) => [layer, index]));
   const highest = (score_n ?? new Float32Array(0)).reduce((most, score) => Math.max(most, score), 0) + 1;
   const positions: number[] = [];
   const scores: number[] = [];
@@ -36,8 +37,13 @@ export function withWindows(config: ModelConfig, selection: Selection): Selectio
       offsets.push(positions.length);
     }
   }
+  const sources = Uint32Array.from({ length: numLayers }, (_, layer) => {
+    const index = scored.get(layer);
+    return index === undefined ? layer : globals[source_L?.[index] ?? index];
+  });
   return {
     ...selection,
+    ...(source_L === undefined ? {} : { source_L: sources }),
     numLayers,
     offset_LK: Uint32Array.from(offsets),
     position_n: Uint32Array.from(positions),
