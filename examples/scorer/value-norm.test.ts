@@ -1,7 +1,7 @@
 import { scorerConformance } from "@kvault/compression/testing";
 import { describe, test } from "vitest";
-import { keydiff } from "./keydiff.ts";
+import { valueNorm } from "./value-norm.ts";
 
-describe("scorer keydiff", () => {
-  for (const check of scorerConformance(keydiff)) test(check.name, check.run);
+describe("scorer value-norm", () => {
+  for (const check of scorerConformance(valueNorm)) test(check.name, check.run);
 });

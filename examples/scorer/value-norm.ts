@@ -1,57 +1,39 @@
 /**
- * KeyDiff scorer: a key unlike the others carries what the others do not.
+ * Value-norm scorer: what has a long value moves the output when it is looked at.
  *
- *   score[k, s] = -cos(key[k, s], mean over s' of key[k, s'] / ‖key[k, s']‖)
+ *   score[k, s] = ‖value[k, s]‖
  *
- * Paper: arXiv:2504.15364. Needs keys only, so it runs before any question is known.
- * Cost: two passes over the keys, O(K·S·D), and one vector of D numbers.
+ * A baseline, and the example of docs/add-a-method.md. Needs values only, so it runs before any
+ * question is known. Cost: one pass over the values, O(K·S·D).
  *
  * @module
  */
 import type { ScorerFactory, ScorerLayer } from "@kvault/compression";
 import { z } from "zod";
 
-export const keydiff: ScorerFactory = {
-  name: "keydiff",
-  summary: "difference of the key from the head's mean direction",
-  source: "arXiv:2504.15364",
+export const valueNorm: ScorerFactory = {
+  name: "value-norm",
+  summary: "norm of the value",
+  source: "own",
   params: z.strictObject({}),
   example: {
     layer: {
       ...{ layer: 0, numLayers: 1, numKvHeads: 1, seqLen: 4, headDim: 2, prefixTokens: 0 },
-      key_KSD: Float32Array.of(1, 0, 0, 5, 2, 0, -3, -3),
+      value_KSD: Float32Array.of(1, 0, 0, 5, 2, 0, -3, -3),
     },
-    ranking: [3, 1, 0, 2],
+    ranking: [1, 3, 2, 0],
   },
-  create: () => ({ needs: new Set(["keys"] as const), queryAgnostic: true, score: scoreKeydiff }),
+  create: () => ({ needs: new Set(["values"] as const), queryAgnostic: true, score: scoreValueNorm }),
 };
 
-/** `key_KSD` [kvHead, seq, headDim] → `out_KS` [kvHead, seq]; higher is kept. */
-function scoreKeydiff({ numKvHeads: K, seqLen: S, headDim: D, key_KSD }: ScorerLayer, out_KS: Float32Array): void {
-  if (key_KSD?.length !== K * S * D) {
-    throw new RangeError(`Cannot score keys: [${K}, ${S}, ${D}] needs ${K * S * D} values, found ${key_KSD?.length ?? "none"}`);
+/** `value_KSD` [kvHead, seq, headDim] → `out_KS` [kvHead, seq]; higher is kept. */
+function scoreValueNorm({ numKvHeads: K, seqLen: S, headDim: D, value_KSD }: ScorerLayer, out_KS: Float32Array): void {
+  if (value_KSD?.length !== K * S * D) {
+    throw new RangeError(`Cannot score values: [${K}, ${S}, ${D}] needs ${K * S * D}, found ${value_KSD?.length ?? "none"}`);
   }
-  const mean_D = new Float64Array(D);
-  for (let k = 0; k < K; k++) {
-    mean_D.fill(0);
-    for (let s = 0; s < S; s++) {
-      const base = (k * S + s) * D;
-      const norm = normOf(key_KSD, base, D);
-      for (let d = 0; d < D; d++) mean_D[d] += key_KSD[base + d] / norm;
-    }
-    const meanNorm = normOf(mean_D, 0, D);
-    for (let s = 0; s < S; s++) {
-      const base = (k * S + s) * D;
-      let dot = 0;
-      for (let d = 0; d < D; d++) dot += key_KSD[base + d] * mean_D[d];
-      out_KS[k * S + s] = -dot / (normOf(key_KSD, base, D) * meanNorm);
-    }
+  for (let row = 0; row < K * S; row++) {
+    let sum = 0;
+    for (let i = row * D; i < (row + 1) * D; i++) sum += value_KSD[i] * value_KSD[i];
+    out_KS[row] = Math.sqrt(sum);
   }
-}
-
-/** Norm of D numbers from `base`; never 0, so that it divides. */
-function normOf(vector: Float32Array | Float64Array, base: number, D: number): number {
-  let sum = 0;
-  for (let d = 0; d < D; d++) sum += vector[base + d] * vector[base + d];
-  return Math.max(Math.sqrt(sum), 1e-12);
 }

@@ -171,6 +171,12 @@ const LIST: readonly Preset[] = [
     spec: "kvzip|leankv|top-k(keep=0.5)|leankv",
   },
   {
+    name: "kvsharer",
+    summary: "everything kept, but a few layers read another layer's keys and values",
+    source: "arXiv:2410.18517",
+    spec: "none|kvsharer|top-k(keep=1)|f16",
+  },
+  {
     name: "kivi",
     summary: "everything kept, 4-bit keys per channel and values per token, recent tokens in f16",
     source: "arXiv:2402.02750",
@@ -181,6 +187,12 @@ const LIST: readonly Preset[] = [
     summary: "everything kept, KIVI at 2 bits",
     source: "arXiv:2402.02750",
     spec: "none|uniform|top-k(keep=1)|kivi(bits=2)",
+  },
+  {
+    name: "clusterkv",
+    summary: "everything kept in clusters of keys; a new token reads 1,024 pairs of each head at most",
+    source: "arXiv:2412.03213",
+    spec: "none|uniform|top-k(keep=1)|clusterkv",
   },
   {
     name: "cachegen",

@@ -11,10 +11,12 @@ import { global } from "./allocators/global.ts";
 import { headProfile } from "./allocators/head-profile.ts";
 import { kvCompress } from "./allocators/kv-compress.ts";
 import { kvcompose as kvcomposeAllocator } from "./allocators/kvcompose.ts";
+import { kvsharer } from "./allocators/kvsharer.ts";
 import { layerProfile } from "./allocators/layer-profile.ts";
 import { leankv as leankvAllocator } from "./allocators/leankv.ts";
 import { pyramid } from "./allocators/pyramid.ts";
 import { uniform } from "./allocators/uniform.ts";
+import { clusterkv } from "./codecs/clusterkv.ts";
 import { entropy } from "./codecs/entropy.ts";
 import { f16 } from "./codecs/f16.ts";
 import { f32 } from "./codecs/f32.ts";
@@ -79,11 +81,12 @@ export const ALLOCATORS: ReadonlyMap<string, AllocatorFactory> = table(
   layerProfile,
   duo,
   leankvAllocator,
+  kvsharer,
   dbudget,
 );
 export const SELECTORS: ReadonlyMap<string, SelectorFactory> = table(topK, threshold, chunk, block, shared, referenceStrict);
 export const REFITS: ReadonlyMap<string, RefitFactory> = table(refit);
-export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope, entropy, leankv);
+export const CODECS: ReadonlyMap<string, CodecFactory> = table(f16, f32, int8, int4, kivi, preRope, entropy, leankv, clusterkv);
 
 function table<Factory extends PartFactory<unknown>>(...factories: readonly Factory[]): ReadonlyMap<string, Factory> {
   return new Map(factories.map((factory) => [factory.name, factory]));

@@ -152,6 +152,11 @@ export interface Allocator {
   readonly profile?: ProfileName;
   readonly chooseTotal?: ChooseTotal;
   /**
+   * Set where layers read the pairs of others: for every layer the one whose pairs it reads,
+   * itself or an earlier one that reads its own. A layer that reads another's stores nothing.
+   */
+  sourceLayers?(scores: Pick<ScoreSet, "numLayers" | "profile">): Uint32Array;
+  /**
    * Writes `[layer, kvHead]` counts of ranked pairs (protected ones not included). They sum
    * to `totalBudget` exactly and none exceeds `seqLen - protectedTokens`.
    */
@@ -205,6 +210,27 @@ export interface EncodableLayer extends RaggedLayerKv {
   readonly score_n?: Float32Array;
 }
 
+/** Rows of heads in clusters, of which a new token reads those it points to. */
+export interface Recall {
+  /** `[n]` cluster of every row, numbered from 0 in each head; cluster 0 is always read. */
+  readonly cluster_n: Uint16Array;
+  /** Rows of a head that a token reads; a head of no more is read whole. */
+  readonly budgetRows: number;
+}
+
+/** What a codec makes of its tensors. */
+export interface DecodedRows {
+  readonly key_nD: Float32Array;
+  readonly value_nD: Float32Array;
+  /** Present exactly where {@link Codec.recalls}. */
+  readonly recall?: Recall;
+}
+
+/** A layer as it was read back. */
+export interface DecodedLayer extends RaggedLayerKv {
+  readonly recall?: Recall;
+}
+
 /** Kept pairs ⇄ named tensors of one safetensors part. Positions and offsets are the part's (part.ts). */
 export interface Codec {
   /** What `encode` must be given besides the pairs; nothing when absent. RangeError without it. */
@@ -217,7 +243,14 @@ export interface Codec {
   /** Tensors for finite keys and values, by name; never `pos` or `offsets`. Same layer, same bytes. */
   encode(layer: EncodableLayer): Map<string, NamedTensor>;
   /** The inverse; throws CACHE_CORRUPT on missing, extra or ill-shaped tensors. */
-  decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): { key_nD: Float32Array; value_nD: Float32Array };
+  decode(tensors: ReadonlyMap<string, NamedTensor>, layout: RaggedLayout): DecodedRows;
+  /** Set where rows come back in clusters. Models with windowed layers cannot use such a codec. */
+  readonly recalls?: true;
+  /**
+   * Set where the codec stores positions itself, with its tensors: a part then has no `pos`.
+   * The offsets are those of a layer; throws CACHE_CORRUPT as `decode` does.
+   */
+  decodePositions?(tensors: ReadonlyMap<string, NamedTensor>, layout: Omit<RaggedLayout, "position_n">): Uint32Array;
   /** Set where what `encode` writes depends on the values: `encodedBytes` is then a ceiling. */
   readonly sizeDependsOnData?: true;
   /** Exact bytes of `encode`'s tensors. */

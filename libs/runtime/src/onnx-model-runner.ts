@@ -96,7 +96,10 @@ export async function openModelRunner(options: ModelRunnerOptions): Promise<Trai
       },
       matMul: () => sessions.products(),
       prepareSteps: () => sessions.warmSteps(config),
-      openStepBatch: (context) => new SharedContextBatch(() => sessions.step(), config, context as ContextTensors),
+      openStepBatch: (context) => {
+        const tensors = context as ContextTensors;
+        return new SharedContextBatch(() => sessions.step(tensors.recalls), config, tensors);
+      },
       close: () => sessions.close(),
     };
   } finally {
@@ -130,8 +133,9 @@ class SessionSet {
     return this.open(["prefill", ...observers].join("+"), () => this.graphs.prefill(observers));
   }
 
-  step(): Promise<Session> {
-    return this.open("step", () => this.graphs.step());
+  /** The step graph, or the one for contexts in clusters. */
+  step(recalls = false): Promise<Session> {
+    return this.open(recalls ? "step+recall" : "step", () => this.graphs.step({ recalls }));
   }
 
   /**

@@ -48,8 +48,8 @@ export interface GraphCacheOptions {
 export interface GraphSet {
   /** Path of the prefill graph with these observers. */
   prefill(observers: readonly ObserverName[]): Promise<string>;
-  /** Path of the step graph. */
-  step(): Promise<string>;
+  /** Path of the step graph, or of the one for contexts in clusters. */
+  step(options?: { readonly recalls?: boolean }): Promise<string>;
 }
 
 /** Prepares the weights of `source` for its graphs. The first call on a machine converts them (seconds). */
@@ -72,7 +72,8 @@ export async function openGraphs(source: WeightSource, config: ModelConfig, opti
       const bytes = buildPrefillGraph(family, config, { ...graphOptions, observers });
       return write(["prefill", ...names].join("+"), bytes);
     },
-    step: () => write("step", buildStepGraph(family, config, graphOptions)),
+    step: ({ recalls = false } = {}) =>
+      write(recalls ? "step+recall" : "step", buildStepGraph(family, config, { ...graphOptions, recalls })),
   };
 }
 

@@ -12,18 +12,24 @@
  * suffix lengths, padding and causality. Windowed layers have masks of their own, for the
  * context too: `windowSuffixMask`, and `windowContextMask` over the latest tokens they hold.
  *
+ * With `recalls`, layers after the first two read of the context what each query recalls
+ * (recall.ts); everything else is the same.
+ *
  * @module
  */
 import type { AttentionTensors, ModelFamily } from "../families/family.ts";
 import { windowOf } from "../rope.ts";
 import type { ModelConfig } from "../types.ts";
 import { type Activations, GraphBuilder, type Value } from "./graph-builder.ts";
+import { recallRows, recallsLayer } from "./recall.ts";
 import type { WeightsIndex } from "./weights-file.ts";
 
 export interface StepGraphOptions {
   readonly weights: WeightsIndex;
   readonly weightsFileName: string;
   readonly activations: Activations;
+  /** The context's rows are in clusters; not for models with windowed layers. */
+  readonly recalls?: boolean;
 }
 
 /**
@@ -32,6 +38,7 @@ export interface StepGraphOptions {
  * `contextKey.l.k` [D,N] (transposed), `contextValue.l.k` [N,D], `suffixKey.l.k`
  * `suffixValue.l.k` [B,S,D], `split.l.k` [2] i64 (S+T, N). Where layers are windowed
  * `windowSuffixMask` [B,1,T,S+T] and `windowContextMask` [B,1,T,N of every windowed layer] f32.
+ * With `recalls` the inputs of a recalling layer's heads are those of {@link recallRows}, N in `split` being M.
  * Outputs: `newKey.l` `newValue.l` [B,T,K·D], `logits` [B,V].
  */
 export function buildStepGraph(family: ModelFamily, config: ModelConfig, options: StepGraphOptions): Uint8Array {
@@ -82,17 +89,13 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
     const vHeads = perHead(v, headDim, 2, `v.${layer}`);
     const outs = qHeads.map((qHead, head) => {
       const id = `${layer}.${head}`;
-      const contextKey = graph.input(`contextKey.${id}`, "f32", [headDim, `N.${id}`]);
-      const contextValue = graph.input(`contextValue.${id}`, "f32", [`N.${id}`, headDim]);
       const suffixKey = graph.input(`suffixKey.${id}`, "f32", ["B", "S", headDim]);
       const suffixValue = graph.input(`suffixValue.${id}`, "f32", ["B", "S", headDim]);
       const sizes = graph.input(`split.${id}`, "i64", [2]);
       const q_BRD = graph.node("Reshape", [qHead, rowShape]);
       const q_RD = graph.reshape(qHead, -1, headDim);
-      const contextLogits = graph.node("Reshape", [
-        graph.microsoft("FusedMatMul", [q_RD, contextKey], { alpha: { float: scale } }),
-        groupShape,
-      ]); // [B, G, T, N]
+      const context = readContext(graph, id, q_RD, headDim, scale, options.recalls === true && recallsLayer(layer));
+      const contextLogits = graph.node("Reshape", [context.logits, groupShape]); // [B, G, T, N]
       const suffixLogits = graph.concat(
         [
           graph.matMulTransposed(q_BRD, suffixKey, scale), // [B, G·T, S]
@@ -106,7 +109,7 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
       const attention = graph.node("Softmax", [graph.concat([masked, onSeen], 3)], { axis: -1 });
       const [onSuffix, onContext] = split(attention, sizes, 3, [`onSuffix.${id}`, `onContext.${id}`]) as [Value, Value];
       const [onOld, onNew] = split(onSuffix, suffixSplit, 3, [`onOld.${id}`, `onNew.${id}`]) as [Value, Value];
-      const fromContext = graph.matMul(graph.node("Reshape", [onContext, flatShape]), contextValue); // [B·G·T, D]
+      const fromContext = context.weigh(graph.node("Reshape", [onContext, flatShape])); // [B·G·T, D]
       const fromOld = graph.matMul(graph.node("Reshape", [onOld, rowShape]), suffixValue);
       const fromNew = graph.matMul(graph.node("Reshape", [onNew, rowShape]), vHeads[head] as Value);
       return graph.add(graph.node("Reshape", [fromContext, rowShape]), graph.add(fromOld, fromNew)); // [B, G·T, D]
@@ -120,4 +123,25 @@ export function buildStepGraph(family: ModelFamily, config: ModelConfig, options
   graph.nodeWithOutputs("Identity", [logits], ["logits"]);
   graph.output("logits", "f32", ["B", vocabSize]);
   return graph.toBytes();
+}
+
+/** What query rows `[R, D]` see of the context: logits of its rows, and the sum that `[R, N]` weights make of its values. */
+function readContext(
+  graph: GraphBuilder,
+  id: string,
+  q_RD: Value,
+  headDim: number,
+  scale: number,
+  recalls: boolean,
+): { readonly logits: Value; weigh(weights: Value): Value } {
+  if (recalls) {
+    const { logits, weigh } = recallRows(graph, id, q_RD, headDim, scale);
+    return { logits, weigh: (weights) => weigh(graph.node("Unsqueeze", [weights, graph.ints(1)])) };
+  }
+  const contextKey = graph.input(`contextKey.${id}`, "f32", [headDim, `N.${id}`]);
+  const contextValue = graph.input(`contextValue.${id}`, "f32", [`N.${id}`, headDim]);
+  return {
+    logits: graph.microsoft("FusedMatMul", [q_RD, contextKey], { alpha: { float: scale } }),
+    weigh: (weights) => graph.matMul(weights, contextValue),
+  };
 }

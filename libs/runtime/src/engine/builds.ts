@@ -18,11 +18,13 @@ import {
   encodeLayer,
   findProfiles,
   keepRows,
+  layerRows,
   type ProfileStore,
   refitRows,
   resolveSpec,
   type Selection,
   selectPairs,
+  sourceLayer,
 } from "@kvault/compression";
 import { type DenseLayerKv, invalidArgument, isKvaultError, KvaultError, throwIfAborted } from "@kvault/core";
 import {
@@ -102,6 +104,7 @@ export async function buildContext(deps: BuildDeps, request: BuildRequest, call:
     const { weightsSha256 } = runner.identity;
     const found = findProfiles(deps.profiles, { name: request.model, weightsSha256 }, plan.profiles);
     const inputs = inputsOf(plan, found.profile);
+    checkRecall(plan, runner.config);
     const identity = checkIdentity(request, plan, found.digests, runner);
     const prompt = readContext(runner, request.content);
     const sealed = await deps.keys.sealer(request.tenant, { signal: call.signal });
@@ -190,6 +193,16 @@ function checkIdentity(request: BuildRequest, plan: CompressionPlan, profiles: s
   return identity;
 }
 
+/** Windows and recalled rows do not go together: a window's mask is over rows in their order. */
+function checkRecall({ codec, codecSpec }: CompressionPlan, { architecture, slidingWindow }: ModelConfig): void {
+  if (!codec.recalls || slidingWindow === undefined) return;
+  throw new KvaultError(
+    "SPEC_INVALID",
+    `Cannot build context with codec "${codecSpec}": models of family "${architecture}" have windowed layers, use another codec`,
+    { details: { codec: codecSpec, architecture } },
+  );
+}
+
 /** Seals a part where parts are sealed, and stores it. */
 type PutPart = (bytes: Uint8Array, place: Omit<PartPlace, "contextId">) => Promise<PartRef>;
 
@@ -207,20 +220,28 @@ async function putLayers(
   const total = selection.numLayers;
   const layers: LayerManifest[] = [];
   let travelling: Promise<LayerManifest> | undefined;
+  // Parts that later layers read too: the same bytes again, so the same blob.
+  const shared = new Map<number, readonly Uint8Array[]>();
   const arrive = async (): Promise<void> => {
     if (travelling === undefined) return;
     clock.enter("publish");
     layers.push(await travelling);
     onProgress({ phase: "publish", done: layers.length, total });
   };
+  const encode = async (layer: number): Promise<Uint8Array[]> => {
+    const dense = context.layer(layer);
+    const kept = await refitted(layer, dense, keepRows(selection, layer, dense));
+    return encodeLayer(codec, { ...kept, ropeFrequencies: ropeFrequencies(config, layer) });
+  };
   for (let layer = 0; layer < total; layer++) {
     clock.enter("compress");
     await yieldToEventLoop();
     throwIfAborted(signal);
-    const dense = context.layer(layer);
-    const { numKvHeads, offset, ...rows } = await refitted(layer, dense, keepRows(selection, layer, dense));
-    const headLengths = Array.from({ length: numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
-    const parts = encodeLayer(codec, { numKvHeads, offset, ...rows, ropeFrequencies: ropeFrequencies(config, layer) });
+    const source = sourceLayer(selection, layer);
+    const parts = shared.get(source) ?? (await encode(layer));
+    if (selection.source_L?.includes(layer, layer + 1)) shared.set(layer, parts);
+    const { offset } = layerRows(selection, layer);
+    const headLengths = Array.from({ length: selection.numKvHeads }, (_, k) => offset[k + 1] - offset[k]);
     onProgress({ phase: "compress", done: layer + 1, total });
     await arrive();
     travelling = putParts(put, layer, parts, headLengths, windowOf(config, layer));

@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { decodeLayer } from "@kvault/compression";
-import { isKvaultError, KvaultError, type RaggedLayerKv, rowLength } from "@kvault/core";
+import { type DecodedLayer, decodeLayer } from "@kvault/compression";
+import { isKvaultError, KvaultError, rowLength } from "@kvault/core";
 import { type BlobStore, type ContextManifest, type KeyRing, type PartOpener, readManifest, readPart } from "@kvault/kvstore";
 import { type ModelConfig, type ModelIdentity, windowOf } from "@kvault/model";
 import type { ResidentContext } from "../model-runner.ts";
@@ -14,7 +14,7 @@ import type { LoadedContext, ReadableContext } from "./contexts.ts";
 import type { LoadRequest } from "./types.ts";
 
 /** Makes decoded layers, taken in order, resident. */
-export type MakeResident = (nextPosition: number, layers: Iterable<RaggedLayerKv>) => ResidentContext;
+export type MakeResident = (nextPosition: number, layers: Iterable<DecodedLayer>) => ResidentContext;
 
 /** Layers read at once: enough to keep a disk busy, few enough that hashing does not pile up bytes. */
 const PARALLEL_LAYERS = 4;
@@ -97,8 +97,8 @@ async function readLayers(
   manifest: ContextManifest,
   open: PartOpener,
   signal: AbortSignal,
-): Promise<Iterable<RaggedLayerKv>> {
-  const layers = new Array<RaggedLayerKv | undefined>(manifest.layers.length);
+): Promise<Iterable<DecodedLayer>> {
+  const layers = new Array<DecodedLayer | undefined>(manifest.layers.length);
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
   let next = 0;
@@ -117,9 +117,9 @@ async function readLayers(
   return takeInOrder(layers);
 }
 
-function* takeInOrder(layers: (RaggedLayerKv | undefined)[]): Generator<RaggedLayerKv> {
+function* takeInOrder(layers: (DecodedLayer | undefined)[]): Generator<DecodedLayer> {
   for (let layer = 0; layer < layers.length; layer++) {
-    const ragged = layers[layer] as RaggedLayerKv;
+    const ragged = layers[layer] as DecodedLayer;
     layers[layer] = undefined;
     yield ragged;
   }
@@ -131,7 +131,7 @@ async function readLayer(
   open: PartOpener,
   layer: number,
   signal: AbortSignal,
-): Promise<RaggedLayerKv> {
+): Promise<DecodedLayer> {
   const { contextId, codec, model, nextPosition } = manifest;
   const { parts, headLengths } = manifest.layers[layer];
   const bytes = await Promise.all(

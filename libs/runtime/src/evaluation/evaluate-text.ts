@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  type DecodedLayer,
   decodeLayer,
   encodeLayer,
   findProfiles,
@@ -12,8 +13,8 @@ import {
   refitRows,
   resolveSpec,
   selectPairs,
+  sourceLayer,
 } from "@kvault/compression";
-import type { RaggedLayerKv } from "@kvault/core";
 import { type ContextPrompt, ropeFrequencies } from "@kvault/model";
 import { RunLoop } from "../batching/run-loop.ts";
 import { surrogateWeights } from "../calibration/surrogate.ts";
@@ -93,10 +94,10 @@ export class TextEvaluation {
     const selection = withWindows(runner.config, selectPairs(plan, source));
     const queries = plan.refit?.queries === "repeat" ? (await this.repeatPass()).queries : context.queries;
     const matMul = await runner.matMul();
-    const layers: RaggedLayerKv[] = [];
+    const layers: DecodedLayer[] = [];
     let storedBytes = 0;
     for (let layer = 0; layer < runner.config.numLayers; layer++) {
-      const dense = context.layer(layer);
+      const dense = context.layer(sourceLayer(selection, layer));
       let kept = keepRows(selection, layer, dense);
       const query_KMD = queries?.[layer];
       if (plan.refit !== undefined && query_KMD !== undefined) kept = await refitRows(plan.refit, dense, kept, query_KMD, matMul);
