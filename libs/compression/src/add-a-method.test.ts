@@ -10,7 +10,7 @@ const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 const PAGE = readFileSync(new URL("../../../docs/add-a-method.md", import.meta.url), "utf8");
 
 // Beside the sources, so that imports of other packages resolve; git and every checker ignore it.
-const out = join(SOURCES, "..", "out");
+const out = join(SOURCES, "..", "dist");
 mkdirSync(out, { recursive: true });
 const copy = mkdtempSync(join(out, "add-a-method-"));
 afterAll(() => rmSync(copy, { recursive: true, force: true }));

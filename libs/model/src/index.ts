@@ -12,8 +12,8 @@ export type { RowRange, WeightSource, WeightTensor } from "./formats/weight-sour
 export type { Activations } from "./graph/graph-builder.ts";
 export { type GraphCacheOptions, type GraphSet, openGraphs } from "./graph/graph-cache.ts";
 export type { ObserverName } from "./graph/observers/registry.ts";
-export { recallsLayer } from "./graph/recall.ts";
 export { buildAttendGraph, buildAttentionGraph, buildProductGraph } from "./graph/product-graph.ts";
+export { recallsLayer } from "./graph/recall.ts";
 export type { CatalogueEntry, ModelSource } from "./hub/catalogue.ts";
 export type { FetchOptions, FetchProgress } from "./hub/fetch-entry.ts";
 export * from "./hub/hub.ts";

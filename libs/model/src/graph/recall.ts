@@ -51,7 +51,9 @@ function recalledRows(graph: GraphBuilder, id: string, q_RD: Value, headDim: num
   const numQueries = graph.node("Shape", [q_RD], { start: 0, end: 1 });
   const along = graph.scalarInt(1);
   const likeness = graph.add(graph.matMul(q_RD, centroid), first); // [R, C]
-  const order = graph.nodeWithOutputs("TopK", [likeness, numClusters], [`likeness.${id}`, `order.${id}`], { axis: -1 })[1] as Value;
+  const order = graph.nodeWithOutputs("TopK", [likeness, numClusters], [`likeness.${id}`, `order.${id}`], {
+    axis: -1,
+  })[1] as Value;
   const size = graph.node("Gather", [sizes, order], { axis: 0 });
   const start = graph.node("Gather", [starts, order], { axis: 0 });
   const place = graph.node("Sub", [graph.node("CumSum", [size, along]), size]);
