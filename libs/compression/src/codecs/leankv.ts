@@ -57,12 +57,12 @@ export const leankv: CodecFactory = {
 };
 
 /** What {@link createLeankv} is told. */
-export interface LeankvOptions {
+interface LeankvOptions {
   readonly high: number;
   readonly group: number;
 }
 
-export function createLeankv({ high, group }: LeankvOptions): PlannedCodec {
+function createLeankv({ high, group }: LeankvOptions): PlannedCodec {
   const quantiserOf = (bits: CodeBits): RowQuantiser => ({ bits, along: "channels", group });
   const planOf = (layout: RaggedLayout): TensorPlan =>
     Object.assign(

@@ -16,7 +16,7 @@
 import { KvaultError } from "@kvault/core";
 
 const MODEL_BITS = 11;
-export const MODEL_TOTAL: number = 1 << MODEL_BITS;
+const MODEL_TOTAL = 1 << MODEL_BITS;
 /** Least state between symbols, and where both ends start. */
 const LOW = 1 << 16;
 export const SYMBOLS = 256;
