@@ -27,7 +27,7 @@ import { f16 } from "./f16.ts";
 const params = z.strictObject({
   budget: z.int().min(32).max(65_536).default(1024).describe("rows of a head that a new token reads"),
   size: z.int().min(8).max(4096).default(80).describe("rows of a cluster, in the mean"),
-  sinks: z.int().min(0).max(4096).default(16).describe("first rows of a head, always read"),
+  sinks: z.int().min(0).max(65_536).default(16).describe("first rows of a head, always read"),
   rounds: z.int().min(1).max(100).default(8).describe("most rounds of k-means"),
 });
 
