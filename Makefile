@@ -58,6 +58,16 @@ bench/node_modules/.installed: bench/package-lock.json
 	npm ci --prefix bench --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# The site's tools are installed here and nowhere else, without their install scripts.
+site/node_modules/.installed: site/package-lock.json
+	npm ci --prefix site --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: docs
+docs: $(installed) site/node_modules/.installed ## Build the documentation as a web site: site/dist
+	@$(bin)/tsx tools/stage-site.ts site/pages
+	@cd site && node_modules/.bin/vitepress build .
+
 .PHONY: client
 client: build ## Pack the client SDK for npm: out/kvault-client-VERSION.tgz
 	@$(bin)/tsx --conditions=kvault-source tools/pack-client.ts out
@@ -97,4 +107,4 @@ models: build ## Download and verify the models the tests use
 
 .PHONY: clean
 clean: ## Remove everything that was built or installed here (not ~/.cache/kvault)
-	rm -rf node_modules bench/node_modules bench/.kvault coverage {libs,services}/*/dist cli/dist tools/dist tests/dist examples/dist
+	rm -rf node_modules bench/node_modules bench/.kvault site/{node_modules,pages,dist} coverage {libs,services}/*/dist cli/dist tools/dist tests/dist examples/dist

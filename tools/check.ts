@@ -51,6 +51,7 @@ const STEPS: readonly Step[] = [
     needs: ["types"],
   },
   { name: "test servers", command: ["tools/setup-test-servers"], slow: true, background: true },
+  { name: "docs site", command: ["make", "docs"], slow: true, background: true },
   { name: "kubernetes tools", command: ["tools/setup-kubernetes", "checks"], slow: true, background: true },
   { name: "proto lint", command: ["buf", "lint"] },
   { name: "generated code is fresh", command: [...tsx, "tools/check-gen.ts"] },

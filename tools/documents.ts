@@ -6,7 +6,8 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 
-const SKIPPED = new Set(["node_modules", "dist", "coverage", "fixtures"]);
+/** `site` holds copies of the others, and a front page whose links are the site's. */
+const SKIPPED = new Set(["node_modules", "dist", "coverage", "fixtures", "site"]);
 
 /** Paths relative to `root`, ascending. Folders with a leading dot are left out. */
 export function documents(root: string, folder = ""): string[] {

@@ -7,6 +7,7 @@ import { describeMethods, type PartDescription } from "@kvault/compression";
 import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
 import { accuracyTables } from "./accuracy-table.ts";
+import { apiReference } from "./api-reference.ts";
 import { benchTable } from "./bench-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
@@ -17,6 +18,7 @@ type Generator = () => string | Promise<string>;
 /** Name of a `generated:` section → what it holds. */
 export const GENERATED: Readonly<Record<string, Generator>> = {
   accuracy: accuracyTables,
+  api: apiReference,
   errors: errorTable,
   presets: presetTable,
   scorers: () => partTable(describeMethods().scorers),

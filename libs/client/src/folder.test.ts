@@ -51,6 +51,20 @@ describe("readFolder()", () => {
     expect(files.map(({ path }) => path)).toEqual(["keep.log", "local.txt", "src/b.log", "src/build/in.txt"]);
   });
 
+  test("ignore files above hold up to the repository that the folder is in, and no further", async () => {
+    write({
+      ".gitignore": "*.txt\n",
+      "repo/.gitignore": "dist\n/src/local.md\n",
+      "repo/src/a.txt": "a",
+      "repo/src/dist/b": "b",
+      "repo/src/local.md": "c",
+    });
+    const paths = async (): Promise<string[]> => (await readFolder(join(folder, "repo", "src"))).files.map(({ path }) => path);
+    expect(await paths()).toEqual(["a.txt", "dist/b", "local.md"]);
+    write({ "repo/.git/HEAD": "ref: x" });
+    expect(await paths()).toEqual(["a.txt"]);
+  });
+
   test("says what it left out: binaries, links, large files", async () => {
     write({
       "a.txt": "text",
@@ -81,8 +95,7 @@ describe("readFolder()", () => {
       cwd: root,
       encoding: "utf8",
     });
-    // The rules above this folder are not its own.
-    const { files } = await readFolder(root, { ignore: ["dist", "node_modules"] });
+    const { files } = await readFolder(root);
     expect(files.map(({ path }) => path).sort()).toEqual(tracked.trim().split("\n").sort());
   });
 });

@@ -4,7 +4,8 @@
  *     === src/main.ts ===
  *     …
  *
- * `.gitignore` and `.kvaultignore` files hold where they lie, as git reads them. Left out besides:
+ * `.gitignore` and `.kvaultignore` files hold where they lie, as git reads them: also those above the
+ * folder, up to the repository that it is in. Left out besides:
  * `.git`, links (they may lead out, or round), what is no UTF-8 text, and files over a limit. Paths
  * ascend, so that the same files are the same text, and so the same context.
  *
@@ -12,7 +13,7 @@
  */
 import type { Dirent } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, relative, resolve, sep } from "node:path";
 import { invalidArgument, throwIfAborted } from "@kvault/core";
 import ignore, { type Ignore } from "ignore";
 
@@ -42,8 +43,8 @@ export interface FolderText {
 
 /** Rules of one folder's ignore files; they hold for what is below it. */
 interface Rules {
-  /** Of the folder, with a `/` at its end; empty at the root. */
-  readonly base: string;
+  /** A path, as it is from that folder. */
+  pathFrom(path: string): string;
   readonly rules: Ignore;
 }
 
@@ -70,8 +71,9 @@ export async function readFolder(folder: string, settings: FolderSettings = {}):
     throwIfAborted(signal);
     if (depth > MAX_DEPTH) throw refused(folder, `over ${MAX_DEPTH} folders deep`);
     const entries = await readdir(join(folder, base), { withFileTypes: true });
-    const own = await rulesOf(folder, base, entries);
-    const rules = own === undefined ? inherited : [...inherited, own];
+    const own = await rulesIn(join(folder, base), entries);
+    const rules =
+      own === undefined ? inherited : [...inherited, { rules: own, pathFrom: (path: string) => path.slice(base.length) }];
     for (const entry of entries.sort(byName)) {
       const path = `${base}${entry.name}`;
       if (entry.name === ".git" || isIgnored(entry.isDirectory() ? `${path}/` : path, rules)) continue;
@@ -81,7 +83,8 @@ export async function readFolder(folder: string, settings: FolderSettings = {}):
     }
   };
   try {
-    await walk("", [{ base: "", rules: ignore().add([...(settings.ignore ?? [])]) }], 0);
+    const given = { rules: ignore().add([...(settings.ignore ?? [])]), pathFrom: (path: string) => path };
+    await walk("", [...(await rulesAbove(resolve(folder))), given], 0);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     throw /^E[A-Z]+$/.test(code) ? refused(folder, (error as Error).message) : error;
@@ -95,19 +98,35 @@ export function headed(path: string, text: string): string {
   return `=== ${path} ===\n${text.endsWith("\n") ? text : `${text}\n`}`;
 }
 
-async function rulesOf(folder: string, base: string, entries: readonly Dirent[]): Promise<Rules | undefined> {
+async function rulesIn(folder: string, entries: readonly Dirent[]): Promise<Ignore | undefined> {
   const names = IGNORE_FILES.filter((name) => entries.some((entry) => entry.name === name && entry.isFile()));
   if (names.length === 0) return undefined;
   const rules = ignore();
-  for (const name of names) rules.add(await readFile(join(folder, base, name), "utf8"));
-  return { base, rules };
+  for (const name of names) rules.add(await readFile(join(folder, name), "utf8"));
+  return rules;
+}
+
+/** Of the folders above `folder`, outermost first, when one of them is a repository; none when it is one itself. */
+async function rulesAbove(folder: string): Promise<Rules[]> {
+  const found: Rules[] = [];
+  for (let at = folder; ; at = dirname(at)) {
+    const entries = await readdir(at, { withFileTypes: true }).catch((error: unknown) => {
+      if (at === folder) throw error;
+      return [];
+    });
+    const rules = at === folder ? undefined : await rulesIn(at, entries);
+    const prefix = relative(at, folder).split(sep).join("/");
+    if (rules !== undefined) found.unshift({ rules, pathFrom: (path) => `${prefix}/${path}` });
+    if (entries.some(({ name }) => name === ".git")) return found;
+    if (dirname(at) === at) return [];
+  }
 }
 
 /** The rules nearest to a path say last, as in git. */
 function isIgnored(path: string, all: readonly Rules[]): boolean {
   let isOut = false;
-  for (const { base, rules } of all) {
-    const { ignored, unignored } = rules.test(path.slice(base.length));
+  for (const { pathFrom, rules } of all) {
+    const { ignored, unignored } = rules.test(pathFrom(path));
     isOut = ignored || (isOut && !unignored);
   }
   return isOut;

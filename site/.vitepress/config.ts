@@ -1,0 +1,104 @@
+/** The site: what is where, and nothing from elsewhere (search, fonts and icons are its own). */
+import { readdirSync } from "node:fs";
+import { defineConfig, type MarkdownEnv, type MarkdownRenderer } from "vitepress";
+
+const page = (text: string, name: string): { text: string; link: string } => ({ text, link: `/docs/${name}` });
+
+const SIDEBAR = [
+  {
+    text: "Start",
+    items: [
+      { text: "Introduction", link: "/README" },
+      page("Quick start", "quick-start"),
+      page("The command line", "cli"),
+      page("Talking gRPC", "grpc"),
+      page("Talking HTTP", "http"),
+      { text: "TypeScript client", link: "/libs/client/README" },
+      { text: "Examples", link: "/examples/README" },
+    ],
+  },
+  {
+    text: "Concepts",
+    items: [
+      page("Words and ideas", "concepts"),
+      page("Choosing a method", "choosing-a-method"),
+      page("Architecture", "architecture"),
+      page("The life of a context", "context-life"),
+      page("Our own method", "kvault-method"),
+    ],
+  },
+  {
+    text: "Operations",
+    items: [
+      page("Configuration", "config"),
+      page("Operations and runbooks", "operations"),
+      page("Kubernetes", "kubernetes"),
+      page("Observability", "observability"),
+      page("Security", "security"),
+      page("Reliability", "reliability"),
+      page("Performance", "performance"),
+      page("GPU machines", "gpu"),
+    ],
+  },
+  {
+    text: "Reference",
+    items: [
+      page("API", "api"),
+      page("Errors", "errors"),
+      page("Record format", "record-format"),
+      page("Compression methods", "methods"),
+      page("Accuracy", "accuracy"),
+    ],
+  },
+  {
+    text: "Extending",
+    items: [
+      page("Add a scorer", "add-a-scorer"),
+      page("Add a store", "add-a-store"),
+      page("Add a model family", "add-a-family"),
+      { text: "Contributing", link: "/CONTRIBUTING" },
+      { text: "Decisions", link: "/docs/adr/" },
+      { text: "Changelog", link: "/CHANGELOG" },
+    ],
+  },
+];
+
+const listed = new Set(SIDEBAR.flatMap(({ items }) => items.map(({ link }) => link)));
+const missing = readdirSync(new URL("../pages/docs", import.meta.url))
+  .filter((name) => name.endsWith(".md") && !listed.has(`/docs/${name.slice(0, -".md".length)}`))
+  .join(", ");
+if (missing !== "") throw new Error(`Cannot build the site: the sidebar in .vitepress/config.ts leaves out ${missing}`);
+
+/** What is searched: pages without colours, which cost as much as the rest of the build; no source files. */
+function plainPage(source: string, env: MarkdownEnv, markdown: MarkdownRenderer): string {
+  const { highlight } = markdown.options;
+  markdown.options.highlight = null;
+  try {
+    return /^---\n[^-]*\bsearch: false\b/.test(source) ? "" : markdown.render(source, env);
+  } finally {
+    markdown.options.highlight = highlight ?? null;
+  }
+}
+
+export default defineConfig({
+  title: "KVault",
+  description: "Compressed KV caches of long contexts: read once, stored, queried many times",
+  srcDir: "pages",
+  outDir: "dist",
+  cacheDir: ".vitepress/cache",
+  cleanUrls: true,
+  metaChunk: true,
+  // What looks like a tag in the pages is text.
+  markdown: { html: false, theme: { light: "github-light", dark: "github-dark" } },
+  themeConfig: {
+    nav: [
+      { text: "Start", link: "/docs/quick-start" },
+      { text: "API", link: "/docs/api" },
+      { text: "Operations", link: "/docs/operations" },
+      { text: "Errors", link: "/docs/errors" },
+    ],
+    sidebar: SIDEBAR,
+    outline: [2, 3],
+    search: { provider: "local", options: { _render: plainPage } },
+  },
+});
