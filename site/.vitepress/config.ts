@@ -21,7 +21,7 @@ const SIDEBAR = [
     text: "Concepts",
     items: [
       page("Words and ideas", "concepts"),
-      page("Choosing a method", "choosing-a-method"),
+      { text: "Choosing a method", link: "/docs/methods#choosing-a-method" },
       page("Architecture", "architecture"),
       page("The life of a context", "context-life"),
       page("Our own method", "kvault-method"),
@@ -53,7 +53,7 @@ const SIDEBAR = [
   {
     text: "Extending",
     items: [
-      page("Add a scorer", "add-a-scorer"),
+      page("Add a method", "add-a-method"),
       page("Add a store", "add-a-store"),
       page("Add a model family", "add-a-family"),
       { text: "Contributing", link: "/CONTRIBUTING" },
