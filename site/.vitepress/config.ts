@@ -1,5 +1,6 @@
 /** The site: what is where, and nothing from elsewhere (search, fonts and icons are its own). */
 import { readdirSync } from "node:fs";
+import { renderMermaidSVG } from "beautiful-mermaid";
 import { defineConfig, type MarkdownEnv, type MarkdownRenderer } from "vitepress";
 
 const page = (text: string, name: string): { text: string; link: string } => ({ text, link: `/docs/${name}` });
@@ -80,6 +81,20 @@ function plainPage(source: string, env: MarkdownEnv, markdown: MarkdownRenderer)
   }
 }
 
+/** Mermaid's diagrams as pictures, drawn while the site is built: nothing is drawn, or fetched, by who reads it. */
+function drawDiagrams(markdown: MarkdownRenderer): void {
+  const { fence } = markdown.renderer.rules;
+  markdown.renderer.rules.fence = (tokens, index, ...rest) => {
+    const { info = "", content = "" } = tokens[index] ?? {};
+    if (info.trim() !== "mermaid") return fence?.(tokens, index, ...rest) ?? "";
+    const picture = renderMermaidSVG(content, { bg: "#ffffff", fg: "#1f2933" }).replace(/@import url\([^)]*\);/, "");
+    const source = `data:image/svg+xml;base64,${Buffer.from(picture).toString("base64")}`;
+    const image = `<img alt="${markdown.utils.escapeHtml(content)}" style="max-width: none; width: 1100px" src="${source}">`;
+    // Wide ones are read at their size.
+    return `<div style="overflow-x: auto" tabindex="0">${image}</div>\n`;
+  };
+}
+
 export default defineConfig({
   title: "KVault",
   description: "Compressed KV caches of long contexts: read once, stored, queried many times",
@@ -89,7 +104,7 @@ export default defineConfig({
   cleanUrls: true,
   metaChunk: true,
   // What looks like a tag in the pages is text.
-  markdown: { html: false, theme: { light: "github-light", dark: "github-dark" } },
+  markdown: { html: false, theme: { light: "github-light", dark: "github-dark" }, config: drawDiagrams },
   themeConfig: {
     nav: [
       { text: "Start", link: "/docs/quick-start" },
