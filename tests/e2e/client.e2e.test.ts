@@ -3,6 +3,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type KvaultClient, openClient } from "@kvault/client";
+import { trace } from "@opentelemetry/api";
+import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { refusal } from "./support/api.ts";
 import { freePort, type RunningProcess, SMALL_MODEL, start } from "./support/kvault.ts";
@@ -71,6 +73,26 @@ describe("@kvault/client", () => {
     const second = await chat.ask("To whom?").answer();
     expect(second.usage.questionTokens).toBeGreaterThan(first.usage.questionTokens);
     expect(chat.turns).toHaveLength(4);
+  });
+
+  test("with tracing, calls join the trace that the program has of its own", async () => {
+    const exporter = new InMemorySpanExporter();
+    const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+    provider.register();
+    const traced = openClient(`127.0.0.1:${port}`, { tracing: true });
+    try {
+      await trace.getTracer("program").startActiveSpan("outer", async (outer) => {
+        await traced.contexts.get(name);
+        outer.end();
+      });
+      const [call, outer] = exporter.getFinishedSpans();
+      expect(call?.name).toBe("kvault.v1.Contexts/GetContext");
+      expect(call?.parentSpanContext?.spanId).toBe(outer?.spanContext().spanId);
+    } finally {
+      traced.close();
+      await provider.shutdown();
+      trace.disable();
+    }
   });
 
   test("refusals are typed and name the field", async () => {

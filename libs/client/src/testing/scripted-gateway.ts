@@ -40,7 +40,7 @@ export interface Script {
 
 export function startScripted(
   { contexts, inference }: Script,
-  options: Pick<ServerOptions, "address"> = { address: "127.0.0.1:0" },
+  options: Pick<ServerOptions, "address" | "tls"> = { address: "127.0.0.1:0" },
 ): Promise<RunningServer> {
   return startServer({
     ...options,
