@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { openHub } from "@kvault/model";
 import type { Progress } from "./terminal/progress.ts";
 
 export interface KnownModel {
@@ -19,6 +18,7 @@ export interface KnownModel {
 
 /** Every model of the catalogue, in its order. */
 export async function knownModels(cacheDir: string): Promise<KnownModel[]> {
+  const { openHub } = await import("@kvault/model");
   const hub = await openHub({ cacheDir, offline: true });
   return Promise.all(
     hub.list().map(async ({ name, config, bytes, sha256, licence }) => ({
@@ -42,6 +42,7 @@ export interface FetchModelOptions {
 
 /** Path of the verified weight file, downloaded when it is not here. Errors are the hub's. */
 export async function fetchModel(name: string, { cacheDir, offline, progress, signal }: FetchModelOptions): Promise<string> {
+  const { openHub } = await import("@kvault/model");
   const hub = await openHub({ cacheDir, offline });
   try {
     return await hub.fetchModel(name, {

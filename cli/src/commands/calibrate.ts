@@ -18,7 +18,6 @@ import {
   resolveSpec,
 } from "@kvault/compression";
 import { invalidArgument, isKvaultError } from "@kvault/core";
-import { openHub } from "@kvault/model";
 import type { Command } from "commander";
 import { fetchModel } from "../models.ts";
 import { collect, type EngineFlags, engineSettings, modelOption, withEngineFlags } from "../options.ts";
@@ -67,6 +66,7 @@ async function runCalibrate(call: Call, options: CalibrateOptions): Promise<void
   const { terminal, signal, env } = call;
   const { threads, offline, cacheDir } = engineSettings(options, env);
   const { model } = options;
+  const { openHub } = await import("@kvault/model");
   const hub = await openHub({ cacheDir, offline });
   const { sha256 } = hub.describe(model);
   const known = { name: model, weightsSha256: sha256 };

@@ -5,7 +5,6 @@
  */
 import type { Command } from "commander";
 import { type Check, look, type NamedFinding } from "../doctor/check.ts";
-import { gatewayCheck, modelsCheck, nodeCheck, queueCheck, registryCheck, storeCheck, tlsCheck } from "../doctor/checks.ts";
 import { type ConnectionFlags, withConnectionFlags } from "../options.ts";
 import { defaultCacheDir, defaultDataDir, type Environment, storeUrlOf } from "../settings.ts";
 import { ReportedFailure } from "../terminal/failure.ts";
@@ -26,14 +25,16 @@ KVAULT_* variables, so run it where a service runs. Ends with 1 when anything fa
   });
   withConnectionFlags(doctor);
   runs<ConnectionFlags>(doctor, host, async ({ terminal, env }, flags) => {
-    const findings = await Promise.all(checksOf(flags, env).map((check) => look(check)));
+    const findings = await Promise.all((await checksOf(flags, env)).map((check) => look(check)));
     const isOk = findings.every(({ status }) => status !== "failed");
     terminal.result({ ok: isOk, checks: findings }, () => describe(findings));
     if (!isOk) throw new ReportedFailure("The set-up is not in order.");
   });
 }
 
-function checksOf(flags: ConnectionFlags, env: Environment): Check[] {
+async function checksOf(flags: ConnectionFlags, env: Environment): Promise<Check[]> {
+  const checks = await import("../doctor/checks.ts");
+  const { gatewayCheck, modelsCheck, nodeCheck, queueCheck, registryCheck, storeCheck, tlsCheck } = checks;
   return [
     nodeCheck(process.version),
     modelsCheck(defaultCacheDir(env)),

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { collectGarbage, openStore } from "@kvault/kvstore";
 import type { Command } from "commander";
 import { dataDirOption, duration } from "../options.ts";
 import { defaultDataDir, storeUrlOf } from "../settings.ts";
@@ -38,6 +37,7 @@ longest build.`,
     .option("--dry-run", "count it, remove nothing");
   runs<GcOptions>(gc, host, async ({ terminal, signal, env }, options) => {
     const { grace = GRACE_SECONDS, dryRun = false } = options;
+    const { collectGarbage, openStore } = await import("@kvault/kvstore");
     const store = await openStore(options.store ?? storeUrlOf(options.dataDir ?? defaultDataDir(env)));
     try {
       const broken: string[] = [];

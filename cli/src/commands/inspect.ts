@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { openStore, readManifest } from "@kvault/kvstore";
 import type { Command } from "commander";
 import { contextId } from "../context-view.ts";
 import { dataDirOption } from "../options.ts";
@@ -33,6 +32,7 @@ one column per layer, higher is more. Elsewhere: plain numbers.`,
     .addOption(dataDirOption())
     .option("--store <url>", "store URL (default: the data folder's)");
   runs<RecordOptions>(record, host, async ({ terminal, signal, env }, options, context = "") => {
+    const { openStore, readManifest } = await import("@kvault/kvstore");
     const store = await openStore(options.store ?? storeUrlOf(options.dataDir ?? defaultDataDir(env)));
     try {
       const manifest = await readManifest(store, contextId(context), { signal });

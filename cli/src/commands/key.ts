@@ -3,17 +3,8 @@
  *
  * @module
  */
-import { openLeases, waitForLease, waitForReaders } from "@kvault/cluster";
 import { invalidArgument } from "@kvault/core";
-import {
-  createMasterKeyLine,
-  openStore,
-  type ResealReport,
-  readMasterKeys,
-  resealRecords,
-  rewrapTenantKeys,
-  rotateTenantKey,
-} from "@kvault/kvstore";
+import type { ResealReport } from "@kvault/kvstore";
 import { type Command, Option } from "commander";
 import { duration } from "../options.ts";
 import { define, group, type Host, runs } from "./command.ts";
@@ -45,6 +36,7 @@ export function addKey(program: Command, host: Host): void {
     examples: [["kvault key create 2026-11 > master.keys", "then KVAULT_MASTER_KEY_FILE=master.keys for every worker"]],
   });
   runs<object>(create, host, async ({ terminal }, _, id = "") => {
+    const { createMasterKeyLine } = await import("@kvault/kvstore");
     const line = createMasterKeyLine(id);
     terminal.result({ line }, () => line);
   });
@@ -59,6 +51,7 @@ Stored parts are not touched.`,
     .addOption(new Option("--store <url>", "where the records are").env("KVAULT_STORE_URL").makeOptionMandatory())
     .addOption(new Option("--master-key-file <path>", "master keys").env("KVAULT_MASTER_KEY_FILE").makeOptionMandatory());
   runs<RewrapOptions>(rewrap, host, async ({ terminal, signal }, { store: url, masterKeyFile }) => {
+    const { openStore, readMasterKeys, rewrapTenantKeys } = await import("@kvault/kvstore");
     const masters = await readMasterKeys(masterKeyFile);
     const store = await openStore(url);
     try {
@@ -94,6 +87,8 @@ Earlier keys go when nothing is sealed with them and no build can be that began 
     .option("--retire-after <duration>", "keep earlier keys so long after their last use (default: 24h)", duration);
   runs<RotateOptions>(rotate, host, async ({ terminal, signal }, options, ...tenants) => {
     const { store: url, masterKeyFile, newKey, retireAfter = RETIRE_SECONDS } = options;
+    const { openLeases, waitForLease, waitForReaders } = await import("@kvault/cluster");
+    const { openStore, readMasterKeys, resealRecords, rotateTenantKey } = await import("@kvault/kvstore");
     const leases = openLeases(leasesUrl(options));
     const store = await openStore(url);
     try {

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { addLocalModel } from "@kvault/model";
 import { type Command, Option } from "commander";
 import { fetchModel, knownModels } from "../models.ts";
 import { cacheDirOption, type EngineFlags, engineSettings, offlineOption } from "../options.ts";
@@ -62,6 +61,7 @@ knows the model from its next start. A folder is used where it is, a file is cop
     .addOption(cacheDirOption());
   runs<EngineFlags & { licence: string }>(add, host, async ({ terminal, env }, options, name, path) => {
     const { cacheDir } = engineSettings(options, env);
+    const { addLocalModel } = await import("@kvault/model");
     const entry = await addLocalModel(cacheDir, { name: name as string, path: path as string, licence: options.licence });
     const { sha256, bytes, config } = entry;
     terminal.result({ model: entry.name, sha256, bytes, architecture: config.architecture }, () => `${entry.name}  ${sha256}`);
