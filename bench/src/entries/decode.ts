@@ -47,7 +47,7 @@ export const decode: Entry = {
   async run(bench) {
     const [runner, llama] = [await bench.runner(), await bench.llama()];
     const context = await bench.resident(TOKENS, SPEC);
-    const { path } = await bench.llamaState(TOKENS);
+    const states = { one: await bench.llamaState(TOKENS), sixteen: await bench.llamaState(TOKENS, 16) };
     const contextTokens = TOKENS + LLAMA_SPARE_TOKENS;
     const llamaRate = async (sequences: number): Promise<number> => {
       const { stepMs: times } = await llama.decode({ steps: STEPS });
@@ -65,7 +65,7 @@ export const decode: Entry = {
         samples: SAMPLES,
         warmUps: 1,
         sample: async () => {
-          await llama.restore({ path });
+          await llama.restore(states.one);
           return llamaRate(1);
         },
       },
@@ -77,7 +77,7 @@ export const decode: Entry = {
         samples: SAMPLES,
         warmUps: 1,
         sample: async () => {
-          await llama.restore({ path });
+          await llama.restore(states.sixteen);
           return llamaRate(16);
         },
       },

@@ -188,15 +188,19 @@ export class Bench {
     });
   }
 
-  /** llama.cpp's saved state of {@link ids}, kept from run to run like the records. */
-  llamaState(tokens: number): Promise<{ readonly path: string; readonly bytes: number }> {
-    return this.#once(`state ${tokens}`, async () => {
+  /**
+   * llama.cpp's saved state of {@link ids}, kept from run to run like the records. A context of several
+   * sequences takes only a state that was saved from one of as many.
+   */
+  llamaState(tokens: number, sequences = 1): Promise<{ readonly path: string; readonly bytes: number }> {
+    return this.#once(`state ${tokens} ${sequences}`, async () => {
       const ids = await this.ids(tokens);
-      const path = join(this.#folder, `llama-${sha256Hex(bytesOf(Int32Array.from(ids))).slice(0, 16)}.state`);
+      const digest = sha256Hex(bytesOf(Int32Array.from(ids))).slice(0, 16);
+      const path = join(this.#folder, `llama-${digest}-${sequences}.state`);
       const kept = await stat(path).catch(() => undefined);
       if (kept !== undefined) return { path, bytes: kept.size };
       const llama = await this.llama();
-      await llama.open({ sequences: 1, contextTokens: tokens + LLAMA_SPARE_TOKENS, batchTokens: LLAMA_BATCH_TOKENS });
+      await llama.open({ sequences, contextTokens: tokens + LLAMA_SPARE_TOKENS, batchTokens: LLAMA_BATCH_TOKENS });
       await llama.prefill({ ids });
       await llama.save({ path: `${path}.new` });
       await rename(`${path}.new`, path);
