@@ -9,7 +9,7 @@ import { LLAMA_BATCH_TOKENS, LLAMA_SPARE_TOKENS } from "../harness/bench.ts";
 import { compare } from "../harness/compare.ts";
 import type { Entry } from "../harness/entry.ts";
 import { median } from "../harness/figure.ts";
-import { measure } from "../harness/measure.ts";
+import { measure, timed } from "../harness/measure.ts";
 import { LLAMA_NAME } from "../rival/llama.ts";
 
 const TOKENS = 4096;
@@ -21,24 +21,24 @@ const SOME_TOKEN = 264;
 /** As long as a short question. */
 const QUESTION_TOKENS = 16;
 
-/** Median milliseconds of a decode step of `count` queries on `context`, after each read a question. */
-export async function stepMs(
+/** Decode steps of `count` queries on `context`, after each read a question: a call a step. */
+export async function openStepper(
   runner: TrainableRunner,
   context: ResidentContext,
   count: number,
-  steps: number = STEPS,
-): Promise<number> {
+): Promise<() => Promise<unknown>> {
   const batch = runner.openStepBatch(context);
   const sequences = Array.from({ length: count }, () => batch.add());
   const question = Array.from({ length: QUESTION_TOKENS }, () => SOME_TOKEN);
   await batch.run(sequences.map((sequence) => ({ sequence, ids: question })));
+  return () => batch.run(sequences.map((sequence) => ({ sequence, ids: [SOME_TOKEN] })));
+}
+
+/** Median milliseconds of such a step. */
+async function stepMs(runner: TrainableRunner, context: ResidentContext, count: number): Promise<number> {
+  const step = await openStepper(runner, context, count);
   const times: number[] = [];
-  for (let step = 0; step < steps; step++) {
-    const startMs = performance.now();
-    await batch.run(sequences.map((sequence) => ({ sequence, ids: [SOME_TOKEN] })));
-    times.push(performance.now() - startMs);
-  }
-  batch.close();
+  for (let i = 0; i < STEPS; i++) times.push(await timed(step));
   return median(times);
 }
 

@@ -3,20 +3,23 @@
  *
  * @module
  */
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { buildRequest } from "@kvault/runtime/testing";
 import { compare, exactly } from "../harness/compare.ts";
 import type { Entry } from "../harness/entry.ts";
+import type { ResidentReply } from "../ours/resident-main.ts";
 import { SPEC } from "./decode.ts";
-import { randomContext } from "./step-keep.ts";
 import { firstTokenMs } from "./ttft.ts";
 
 const TOKENS = 4096;
 const SMALL_SPEC = "kvzip|global|top-k(keep=0.2)|pre-rope(keys=4,values=4)";
 
 /** Bytes of a process that are in memory. */
-function residentBytes(pid: number | "self"): number {
+function residentBytes(pid: number): number {
   const [, kib = "0"] = /^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
   return Number(kib) * 1_024;
 }
@@ -52,20 +55,16 @@ export const storedBytes: Entry = {
 };
 
 const CONTEXTS = 8;
+const RESIDENT_MAIN = fileURLToPath(new URL("../ours/resident-main.ts", import.meta.url));
 
 export const residency: Entry = {
   names: ["resident_bytes"],
   async run(bench) {
-    const runner = await bench.runner();
-    const gc = globalThis.gc ?? ((): void => undefined);
-    // What one context leaves behind (pages of the allocator) is there before the counted ones.
-    randomContext(runner, TOKENS, 0.3);
-    gc();
-    const before = residentBytes("self");
-    const contexts = Array.from({ length: CONTEXTS }, () => randomContext(runner, TOKENS, 0.3));
-    gc();
-    const grown = residentBytes("self") - before;
-    const kept = contexts.reduce((sum, { keptPairs }) => sum + keptPairs * runner.config.headDim * 2 * 4, 0);
+    const { manifest } = await bench.record(TOKENS, SPEC);
+    const child = fork(RESIDENT_MAIN, [bench.storeUrl, manifest.contextId, String(CONTEXTS)], {
+      execArgv: [...process.execArgv, "--expose-gc"],
+    });
+    const [reply] = (await once(child, "message")) as [ResidentReply];
     return [
       compare({
         name: "resident_bytes",
@@ -74,8 +73,8 @@ export const residency: Entry = {
         rivalName: "their kept keys and values in f32",
         ratioOf: "cost",
         target: 1.15,
-        ours: exactly(grown),
-        rival: exactly(kept),
+        ours: exactly(reply.grownBytes),
+        rival: exactly(reply.keptBytes),
       }),
     ];
   },

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Entry } from "../harness/entry.ts";
-import { buildRecord, buildScores } from "./build.ts";
+import { buildKvzip, buildRecord, buildSurrogate } from "./build.ts";
 import { decode } from "./decode.ts";
 import { link } from "./link.ts";
 import { longContext } from "./long-context.ts";
@@ -20,7 +20,8 @@ export const ENTRIES: readonly Entry[] = [
   link,
   decode,
   stepKeep,
-  buildScores,
+  buildKvzip,
+  buildSurrogate,
   buildRecord,
   service,
   storedBytes,

@@ -10,13 +10,14 @@ import { type ModelRunner, type ResidentContext, residentContext } from "@kvault
 import { compare, mapped } from "../harness/compare.ts";
 import type { Entry } from "../harness/entry.ts";
 import { median } from "../harness/figure.ts";
-import { measure } from "../harness/measure.ts";
-import { stepMs } from "./decode.ts";
+import { measure, timed } from "../harness/measure.ts";
+import { openStepper } from "./decode.ts";
 
 const TOKENS = 16_384;
 const KEEP = 0.3;
 const QUERIES = 16;
-const STEPS = 6;
+/** One step a sample, so that a moment in which others use the machine costs one sample and is taken again. */
+const STEPS = 15;
 
 /** Heads keep between half and one and a half times the mean. */
 export function randomContext({ config }: Pick<ModelRunner, "config">, tokens: number, keep: number): ResidentContext {
@@ -46,20 +47,14 @@ export const stepKeep: Entry = {
   names: ["step_keep"],
   async run(bench) {
     const runner = await bench.runner();
-    const contexts = {
-      kept: randomContext(runner, TOKENS, KEEP),
-      whole: randomContext(runner, TOKENS, 1),
-      empty: randomContext(runner, 16, 1),
+    const side = async (tokens: number, keep: number) => {
+      const step = await openStepper(runner, randomContext(runner, tokens, keep), QUERIES);
+      return { samples: STEPS, warmUps: 1, sample: () => timed(step) };
     };
-    const side = (context: ResidentContext) => ({
-      samples: 5,
-      warmUps: 1,
-      sample: () => stepMs(runner, context, QUERIES, STEPS),
-    });
     const { kept, whole, empty } = await measure({
-      kept: side(contexts.kept),
-      whole: side(contexts.whole),
-      empty: side(contexts.empty),
+      kept: await side(TOKENS, KEEP),
+      whole: await side(TOKENS, 1),
+      empty: await side(16, 1),
     });
     const base = median(empty.values);
     return [

@@ -9,9 +9,8 @@ import { mkdtemp, rename, rm, stat } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { decodeLayer } from "@kvault/compression";
-import { bytesOf, type RaggedLayerKv, sha256Hex } from "@kvault/core";
-import { type BlobStore, openStore, readManifest, readPart } from "@kvault/kvstore";
+import { bytesOf, sha256Hex } from "@kvault/core";
+import { type BlobStore, openStore } from "@kvault/kvstore";
 import { type ContextPrompt, type ModelHub, openHub } from "@kvault/model";
 import {
   type BuildResult,
@@ -20,10 +19,10 @@ import {
   openEngine,
   openModelRunner,
   type ResidentContext,
-  residentContext,
   type TrainableRunner,
 } from "@kvault/runtime";
 import { buildRequest } from "@kvault/runtime/testing";
+import { readResident } from "../ours/resident.ts";
 import { longText } from "../ours/text.ts";
 import { type Llama, startLlama } from "../rival/llama.ts";
 
@@ -163,19 +162,7 @@ export class Bench {
     return this.#once(`resident ${tokens} ${spec}`, async () => {
       const { manifest } = await this.record(tokens, spec);
       const store = await this.store();
-      const { contextId } = await readManifest(store, manifest.contextId);
-      const layers: RaggedLayerKv[] = [];
-      for (const { parts } of manifest.layers) {
-        const bytes = await Promise.all(parts.map((part) => readPart(store, contextId, part)));
-        layers.push(
-          decodeLayer(manifest.codec, bytes, {
-            numKvHeads: manifest.model.numKvHeads,
-            headDim: manifest.model.headDim,
-            seqLen: manifest.nextPosition,
-          }),
-        );
-      }
-      return residentContext(manifest.nextPosition, layers);
+      return readResident(store, manifest.contextId);
     });
   }
 

@@ -22,7 +22,7 @@ export interface Measured {
 /** A short sample is taken again when others used more than this of the machine, at most this often. */
 const QUIET_CORES = 0.15;
 const MAX_TRIES = 3;
-const SHORT_MS = 3_000;
+const SHORT_MS = 10_000;
 
 /** Samples of every side, by name. A side with fewer samples than others sits out the last rounds. */
 export async function measure<Name extends string>(sides: Readonly<Record<Name, Side>>): Promise<Record<Name, Measured>> {
