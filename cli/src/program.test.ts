@@ -78,6 +78,7 @@ const contexts = implement(Contexts, {
     if (request.context?.etag === "stale") throw new KvaultError("CONTEXT_CHANGED", "Cannot change it: changed");
     return { ...ACTIVE, ...request.context, state: Context_State.ACTIVE };
   },
+  inspectContext: async () => ({}),
   undeleteContext: async ({ name }) => ({ ...ACTIVE, name }),
   warmContext: async ({ replicas }) => ({
     replicas: Array.from({ length: replicas }, (_, i) => ({ workerAddress: `w${i}`, cache: { bytesLoaded: 1_000n } })),

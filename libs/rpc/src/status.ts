@@ -11,7 +11,15 @@
  *
  * @module
  */
-import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  createRegistry,
+  type DescMessage,
+  fromBinary,
+  type MessageShape,
+  type Registry,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { type Any, anyPack, anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
 import { status as GrpcCode, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { ERROR_CODES, type ErrorCode, type ErrorDetails, KvaultError } from "@kvault/core";
@@ -26,6 +34,15 @@ import { type Status, StatusSchema } from "#gen/google/rpc/status_pb.js";
 
 /** `ErrorInfo.domain` of everything we report. */
 const ERROR_DOMAIN = "kvault";
+
+/** What a Status may carry: for those who write one as JSON. */
+export const STATUS_DETAIL_TYPES: Registry = createRegistry(
+  BadRequestSchema,
+  ErrorInfoSchema,
+  QuotaFailureSchema,
+  ResourceInfoSchema,
+  RetryInfoSchema,
+);
 
 /** Longest message sent, characters. Headers of one response share 64 KiB. */
 const MAX_MESSAGE_CHARS = 2048;

@@ -15,6 +15,7 @@ function setUp(resident: readonly string[] = []) {
   const engine = {
     status: () => ({ residentContextIds: resident }),
     load: look,
+    inspectContext: look,
     async *query() {
       await look();
       yield { type: "delta" };
@@ -41,6 +42,13 @@ test("a resident context is not read", async () => {
   const { leases, readers, engine } = setUp(["c1"]);
   for await (const _ of leasedReads(engine, leases).query(QUERY));
   expect(readers).toEqual([0, 0]);
+});
+
+test("an inspection reads the store under a lease, resident or not", async () => {
+  const { leases, readers, engine } = setUp(["c1"]);
+  await leasedReads(engine, leases).inspectContext({ ...LOAD, maxBins: 1, contentSha256: "" });
+  expect(readers).toEqual([1]);
+  expect(await leases.readers("c1")).toBe(0);
 });
 
 test("a registry that fails does not stop the query", async () => {

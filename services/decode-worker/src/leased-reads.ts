@@ -16,9 +16,12 @@ const READ_MS = 30_000;
 const PATIENCE_MS = 500;
 
 /** `engine`, holding a read lease while it makes a context resident. */
-export function leasedReads(engine: Engine, leases: Leases): Pick<Engine, "query" | "load"> {
+export function leasedReads(engine: Engine, leases: Leases): Pick<Engine, "query" | "load" | "inspectContext"> {
   const begin = async (contextId: string): Promise<() => void> => {
     if (engine.status().residentContextIds.includes(contextId)) return () => undefined;
+    return beginReading(contextId);
+  };
+  const beginReading = async (contextId: string): Promise<() => void> => {
     const lease = leases.read(contextId, { ttlMs: READ_MS });
     const end = (): void => void lease.then((release) => release()).catch(() => undefined);
     await Promise.race([lease.catch(() => undefined), sleep(PATIENCE_MS, undefined, { ref: false })]);
@@ -41,6 +44,11 @@ export function leasedReads(engine: Engine, leases: Leases): Pick<Engine, "query
     async load(request, options) {
       const end = await begin(request.contextId);
       return engine.load(request, options).finally(end);
+    },
+    async inspectContext(request, options) {
+      // From the store, resident or not.
+      const end = await beginReading(request.contextId);
+      return engine.inspectContext(request, options).finally(end);
     },
   };
 }

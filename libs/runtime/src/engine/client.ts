@@ -34,8 +34,10 @@ import type {
   EngineOptions,
   EngineSnapshot,
   EngineStatus,
+  InspectContextRequest,
   InspectScoresRequest,
   InspectScoresResult,
+  KeptPairs,
   LoadRequest,
   ModelFacts,
   OpenModelOptions,
@@ -195,6 +197,10 @@ class EngineClient implements Engine {
 
   evict(contextId: string, { signal }: CallOptions = {}): Promise<boolean> {
     return this.#call("evict", { contextId }, signal);
+  }
+
+  inspectContext(request: InspectContextRequest, { signal }: CallOptions = {}): Promise<KeptPairs> {
+    return this.#call("inspectContext", request, signal);
   }
 
   countTokens(request: CountTokensRequest, { signal }: CallOptions = {}): Promise<TokenCounts> {

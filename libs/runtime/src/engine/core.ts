@@ -11,6 +11,7 @@ import { type BlobStore, KeyRing } from "@kvault/kvstore";
 import { RunLoop } from "../batching/run-loop.ts";
 import { buildContext } from "./builds.ts";
 import { ResidentContexts } from "./contexts.ts";
+import { inspectContext } from "./inspect-context.ts";
 import { inspectScores } from "./inspect-scores.ts";
 import { ModelCache, type OpenModel } from "./models.ts";
 import { answerQuery } from "./queries.ts";
@@ -56,19 +57,8 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       }
     },
   });
-  let lastBuild: Promise<unknown> = Promise.resolve();
-
-  /** Runs `work` after every build asked for before it. */
-  const inTurn = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
-    const previous = lastBuild;
-    const mine = orAborted(previous, signal).then(() => {
-      throwIfAborted(signal);
-      return work();
-    });
-    // Whoever comes next waits for both: leaving the queue must not let it overtake the build in front.
-    lastBuild = Promise.allSettled([previous, mine]);
-    return mine;
-  };
+  const inTurn = takeTurns();
+  const inspectInTurn = takeTurns();
 
   const handlers: EngineHandlers = {
     build: ({ asksBeforeCommit = false, ...request }, { signal, emit, waitedMs, proceed }) => {
@@ -101,6 +91,8 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       return cache;
     },
     evict: async ({ contextId }) => contexts.evict(contextId),
+    inspectContext: (request, { signal }) =>
+      inspectInTurn(signal, () => inspectContext({ store, keys, models }, request, signal)),
     async countTokens({ model, content, question }, { signal }) {
       const { runner, release } = await models.acquire(model, { signal });
       try {
@@ -140,5 +132,20 @@ export function createEngineCore(options: EngineCoreOptions): EngineCore {
       await models.close();
       await store.close();
     },
+  };
+}
+
+/** Runs one `work` after another, in the order they came. */
+function takeTurns(): <T>(signal: AbortSignal, work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return async (signal, work) => {
+    const previous = last;
+    const mine = orAborted(previous, signal).then(() => {
+      throwIfAborted(signal);
+      return work();
+    });
+    // Whoever comes next waits for both: leaving the queue must not let it overtake the one in front.
+    last = Promise.allSettled([previous, mine]);
+    return mine;
   };
 }

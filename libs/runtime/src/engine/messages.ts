@@ -17,8 +17,10 @@ import type {
   DownloadProgress,
   EngineOptions,
   EngineSnapshot,
+  InspectContextRequest,
   InspectScoresRequest,
   InspectScoresResult,
+  KeptPairs,
   LoadRequest,
   ModelFacts,
   QueryAnswer,
@@ -42,6 +44,7 @@ interface EngineMethods {
   query: { request: QueryRequest; event: QueryDelta; result: QueryAnswer };
   load: { request: LoadRequest; event: never; result: CacheInfo };
   evict: { request: { readonly contextId: string }; event: never; result: boolean };
+  inspectContext: { request: InspectContextRequest; event: never; result: KeptPairs };
   countTokens: { request: CountTokensRequest; event: never; result: TokenCounts };
   openModel: { request: { readonly model: string }; event: DownloadProgress; result: ModelFacts };
   inspectScores: { request: InspectScoresRequest; event: BuildProgress; result: InspectScoresResult };

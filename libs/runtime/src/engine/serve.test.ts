@@ -36,6 +36,7 @@ class Served {
         load: refuse,
         evict: refuse,
         countTokens: refuse,
+        inspectContext: refuse,
         openModel: refuse,
         inspectScores: refuse,
         ...handlers,

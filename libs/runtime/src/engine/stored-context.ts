@@ -125,7 +125,8 @@ function* takeInOrder(layers: (DecodedLayer | undefined)[]): Generator<DecodedLa
   }
 }
 
-async function readLayer(
+/** One layer, verified against its hashes and its manifest. */
+export async function readLayer(
   store: BlobStore,
   manifest: ContextManifest,
   open: PartOpener,

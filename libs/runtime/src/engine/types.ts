@@ -154,6 +154,41 @@ export interface LoadRequest {
   readonly model: string;
 }
 
+export interface InspectContextRequest extends LoadRequest {
+  /** Bins of a row at most. */
+  readonly maxBins: number;
+  /** What the context was made of, to show which of it was kept; with its digest, as in the record's identity. */
+  readonly content?: Content;
+  readonly contentSha256: string;
+  /** Count only this layer, only this KV head, in the text. */
+  readonly layer?: number;
+  readonly kvHead?: number;
+}
+
+/** Which pairs a record kept, counted. */
+export interface KeptPairs {
+  readonly prefixTokens: number;
+  readonly contextTokens: number;
+  readonly numLayers: number;
+  readonly numKvHeads: number;
+  /** Positions counted together, prefix included. */
+  readonly binTokens: number;
+  readonly numBins: number;
+  /** `[layer, kvHead, bin]`: kept positions. */
+  readonly kept_LKB: Uint32Array;
+  /** Rows that `text` counts. */
+  readonly textRows: number;
+  /** None without a content. */
+  readonly text: readonly KeptText[];
+}
+
+export interface KeptText {
+  readonly text: string;
+  readonly tokens: number;
+  /** Of at most tokens × textRows. */
+  readonly keptPairs: number;
+}
+
 export interface CountTokensRequest {
   readonly model: string;
   readonly content?: Content;
@@ -263,6 +298,8 @@ export interface Engine {
   load(request: LoadRequest, options?: CallOptions): Promise<CacheInfo>;
   /** Lets a context go; false when it was not resident. Running queries on it finish. */
   evict(contextId: string, options?: CallOptions): Promise<boolean>;
+  /** Which pairs a stored record kept; nothing becomes resident. Inspections run one at a time. */
+  inspectContext(request: InspectContextRequest, options?: CallOptions): Promise<KeptPairs>;
   /** Tokens as the model counts them; opens it. */
   countTokens(request: CountTokensRequest, options?: CallOptions): Promise<TokenCounts>;
   /** Downloads and opens a model ahead of its first use. */

@@ -23,7 +23,7 @@ const BATCH_SHARE = 0.75;
 
 export interface ExecuteDeps {
   /** The engine, reading under leases. */
-  readonly reads: Pick<Engine, "query" | "load">;
+  readonly reads: Pick<Engine, "query" | "load" | "inspectContext">;
   readonly slots: QuerySlots;
   readonly meter: LoadMeter;
   readonly inFlight: InFlight;

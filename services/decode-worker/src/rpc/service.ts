@@ -7,6 +7,7 @@ import { implement, type ServiceImplementation, UNIMPLEMENTED, Workers } from "@
 import { countTokens } from "./count-tokens.ts";
 import { evict } from "./evict.ts";
 import { type ExecuteDeps, execute } from "./execute.ts";
+import { inspect } from "./inspect.ts";
 import { load } from "./load.ts";
 import { type StatusDeps, status } from "./status.ts";
 
@@ -18,6 +19,7 @@ export function workerService(deps: StatusDeps & ExecuteDeps): ServiceImplementa
     load: load(reads),
     evict: evict(engine),
     countTokens: countTokens(engine),
+    inspect: inspect(reads),
     status: status(deps),
   });
 }

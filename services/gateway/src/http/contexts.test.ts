@@ -1,7 +1,8 @@
 /** /v1/contexts with plain fetch: the messages are the gRPC API's, as JSON. */
+import { KvaultError } from "@kvault/core";
 import { gate } from "@kvault/core/testing";
 import { afterEach, describe, expect, test } from "vitest";
-import { quickBuild } from "../testing/fake-worker.ts";
+import { quickBuild, type WorkerScript } from "../testing/fake-worker.ts";
 import { closeAll, MODEL, type Stack, startStack } from "../testing/stack.ts";
 import { startHttp } from "./start-http.ts";
 
@@ -95,6 +96,51 @@ describe("/v1/contexts", () => {
     expect(states.at(-1)).toBe("STATE_ACTIVE");
   });
 
+  test("says why a build failed, as google.rpc.Status", async () => {
+    const broken: WorkerScript = {
+      // biome-ignore lint/correctness/useYield: it fails before it says anything
+      async *build() {
+        throw new KvaultError("TOKEN_LIMIT", "Cannot read context: too long", { details: { tokens: 9 } });
+      },
+    };
+    const stack = await startStack({ prefill: [broken] }, HTTP);
+    const { body } = await call(stack, "/v1/contexts", post({ model: MODEL, content: { text: "Text." } }));
+    await expect.poll(async () => (await call(stack, `/v1/${body["name"]}`)).body["state"]).toBe("STATE_FAILED");
+    expect((await call(stack, `/v1/${body["name"]}`)).body["error"]).toMatchObject({
+      message: "Cannot read context: too long",
+      details: expect.arrayContaining([expect.objectContaining({ reason: "TOKEN_LIMIT" })]),
+    });
+  });
+
+  test("lists by state, names with or without their prefix", async () => {
+    const stack = await startStack({}, HTTP);
+    const { body } = await call(stack, "/v1/contexts", post({ model: MODEL, content: { text: "Text." } }));
+    await untilActive(stack, body["name"]);
+    await call(stack, `/v1/${body["name"]}`, { method: "DELETE" });
+    expect((await call(stack, "/v1/contexts")).body).toEqual({});
+    const listed = await call(stack, "/v1/contexts?states=active,STATE_DELETED");
+    expect(listed.body).toMatchObject({ contexts: [{ name: body["name"], state: "STATE_DELETED" }] });
+  });
+
+  test("tells which pairs were kept; of the text when it comes along, with its identity for the worker to check", async () => {
+    const stack = await startStack({}, HTTP);
+    const { body } = await call(stack, "/v1/contexts", post({ model: MODEL, content: { text: "Text." } }));
+    await untilActive(stack, body["name"]);
+    const plain = await call(stack, `/v1/${body["name"]}/kept?max_bins=2&layer=0&kv_head=1`);
+    expect(plain).toMatchObject({
+      status: 200,
+      body: { prefix_tokens: 3, rows: [{ layer: 0, kept_per_bin: [4, 1] }], text: [] },
+    });
+    const shown = await call(stack, `/v1/${body["name"]}/kept`, post({ content: { text: "Text." } }));
+    expect(shown.body).toMatchObject({ text: [{ text: "Text.", tokens: 5, kept_pairs: 2 }] });
+    const [first, second] = stack.decode[0]?.inspects ?? [];
+    expect(first).toMatchObject({ maxBins: 2, layer: 0, kvHead: 1, contentSha256: "" });
+    expect(second?.contentSha256).toBe(stack.prefill[0]?.builds[0]?.contentSha256);
+    expect(second?.maxBins).toBeGreaterThan(0);
+    const tooMany = await call(stack, `/v1/${body["name"]}/kept?max_bins=5000`);
+    expect(tooMany).toMatchObject({ status: 400, body: { error: { param: "max_bins" } } });
+  });
+
   test.each<[string, string, RequestInit]>([
     ["body", "/v1/contexts", post({ model: MODEL, no_such_field: 1 })],
     ["body", "/v1/contexts", post({ model: 7 })],
@@ -103,6 +149,8 @@ describe("/v1/contexts", () => {
     ["body", "/v1/contexts", { method: "POST", headers: { "content-type": "image/png" }, body: "x" }],
     ["ttl", `/v1/contexts?model=${MODEL}&ttl=1h`, { method: "POST", headers: { "content-type": "text/plain" }, body: "x" }],
     ["page_size", "/v1/contexts?page_size=x", {}],
+    ["states.0", "/v1/contexts?states=sleeping", {}],
+    ["layer", "/v1/contexts/c1/kept?layer=-1", {}],
     ["name", "/v1/contexts/nonsense", {}],
   ])("refuses a bad %s (%#)", async (param, path, init) => {
     const stack = await startStack({}, HTTP);
@@ -150,6 +198,16 @@ describe("/v1/contexts", () => {
     expect(await response.text()).toContain("[DONE]");
     await closed;
   });
+});
+
+test("/v1/workers tells who there is and how busy", async () => {
+  const stack = await startStack({}, HTTP);
+  await expect.poll(async () => JSON.stringify((await call(stack, "/v1/workers")).body)).toContain('"live":true');
+  const { workers } = (await call(stack, "/v1/workers")).body as { workers: object[] };
+  expect(workers).toMatchObject([
+    { role: "ROLE_PREFILL", running_builds: 0 },
+    { role: "ROLE_DECODE", running_queries: 0, resident_bytes: "0" },
+  ]);
 });
 
 describe("startHttp()", () => {

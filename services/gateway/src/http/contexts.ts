@@ -8,6 +8,7 @@ import { invalidArgument } from "@kvault/core";
 import {
   anyUnpack,
   type Context,
+  Context_State,
   ContextSchema,
   Contexts,
   CreateContextMetadataSchema,
@@ -15,10 +16,13 @@ import {
   create,
   fromJson,
   type InProcessClients,
+  InspectContextRequestSchema,
   type JsonValue,
+  KeptPairsSchema,
   ListContextsResponseSchema,
   type MessageInitShape,
   type Operation,
+  STATUS_DETAIL_TYPES,
   toJson,
   type UploadContextRequestSchema,
   WatchContextResponseSchema,
@@ -28,7 +32,7 @@ import { z } from "zod";
 import { httpCall } from "./http-call.ts";
 import { sendEvents } from "./server-sent-events.ts";
 
-const JSON_NAMES = { useProtoFieldName: true } as const;
+const JSON_NAMES = { useProtoFieldName: true, registry: STATUS_DETAIL_TYPES } as const;
 
 interface ById {
   readonly Params: { readonly id: string };
@@ -52,7 +56,26 @@ const flag = z
   .transform((value) => value === "true");
 const deleteQuery = z.strictObject({ force: flag, purge: flag, etag: z.string().default("") });
 
-const listQuery = z.strictObject({ page_size: z.coerce.number().int().optional(), page_token: z.string().optional() });
+/** `STATE_ACTIVE` or `active`. */
+const state = z
+  .string()
+  .transform((name) => name.toUpperCase().replace(/^STATE_/, ""))
+  .pipe(z.enum(Object.keys(Context_State).filter((name) => Number.isNaN(Number(name))) as [keyof typeof Context_State]))
+  .transform((name) => Context_State[name]);
+
+const listQuery = z.strictObject({
+  page_size: z.coerce.number().int().optional(),
+  page_token: z.string().optional(),
+  /** Comma-separated. */
+  states: z
+    .string()
+    .transform((names) => names.split(","))
+    .pipe(z.array(state).max(16))
+    .optional(),
+});
+
+const count = z.coerce.number().int().min(0);
+const keptQuery = z.strictObject({ max_bins: count.optional(), layer: count.optional(), kv_head: count.optional() });
 
 export function contexts(server: FastifyInstance, clients: InProcessClients): void {
   server.post("/v1/contexts", async (request, reply) => {
@@ -67,8 +90,9 @@ export function contexts(server: FastifyInstance, clients: InProcessClients): vo
 
   server.get("/v1/contexts", async (request, reply) => {
     const { caller } = httpCall(request, reply);
-    const { page_size: pageSize = 0, page_token: pageToken = "" } = readQuery(listQuery, request.query);
-    return toJson(ListContextsResponseSchema, await clients(Contexts, caller).listContexts({ pageSize, pageToken }), JSON_NAMES);
+    const { page_size: pageSize = 0, page_token: pageToken = "", states = [] } = readQuery(listQuery, request.query);
+    const page = await clients(Contexts, caller).listContexts({ pageSize, pageToken, states });
+    return toJson(ListContextsResponseSchema, page, JSON_NAMES);
   });
 
   server.get<ById>("/v1/contexts/:id", async (request, reply) => {
@@ -80,6 +104,20 @@ export function contexts(server: FastifyInstance, clients: InProcessClients): vo
     const { caller, requestId } = httpCall(request, reply);
     const changes = clients(Contexts, caller).watchContext({ name: `contexts/${request.params.id}` });
     return sendEvents(reply, asJson(changes), { requestId });
+  });
+
+  // With GET the counts alone; with POST the text can come along.
+  server.route<ById>({
+    method: ["GET", "POST"],
+    url: "/v1/contexts/:id/kept",
+    handler: async (request, reply) => {
+      const { caller } = httpCall(request, reply);
+      const asked =
+        request.method === "GET" ? (readQuery(keptQuery, request.query) as JsonValue) : ((request.body ?? {}) as JsonValue);
+      const message = readJson(() => fromJson(InspectContextRequestSchema, asked));
+      const kept = await clients(Contexts, caller).inspectContext({ ...message, name: `contexts/${request.params.id}` });
+      return toJson(KeptPairsSchema, kept, { ...JSON_NAMES, alwaysEmitImplicit: true });
+    },
   });
 
   server.delete<ById>("/v1/contexts/:id", async (request, reply) => {

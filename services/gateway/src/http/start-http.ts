@@ -1,5 +1,5 @@
 /**
- * The HTTP front: OpenAI's protocol and /v1/contexts, on a port of its own beside gRPC's.
+ * The HTTP front: OpenAI's protocol, /v1/contexts and /v1/workers, on a port of its own beside gRPC's.
  *
  * It has no handlers of its own. Every request goes through the gateway's gRPC handlers and all
  * that stands around them (tokens, quotas, limits, audit, log), in this process.
@@ -14,6 +14,7 @@ import { contexts } from "./contexts.ts";
 import { httpCall } from "./http-call.ts";
 import { httpError } from "./http-error.ts";
 import { models } from "./models.ts";
+import { workers } from "./workers.ts";
 
 /** JSON may write a text of 4 MiB with an escape for every other character. */
 const MAX_BODY_BYTES = 16 * 2 ** 20;
@@ -74,6 +75,7 @@ export async function startHttp(options: HttpOptions): Promise<RunningHttp> {
   chatCompletions(server, options.clients);
   models(server, options.clients);
   contexts(server, options.clients);
+  workers(server, options.clients);
 
   const listening = await server.listen({ host, port }).catch(async (cause: Error) => {
     release();

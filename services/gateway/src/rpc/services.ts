@@ -26,6 +26,7 @@ import { explainRequest } from "./explain-request.ts";
 import { getContext } from "./get-context.ts";
 import { getModel } from "./get-model.ts";
 import { getOperation } from "./get-operation.ts";
+import { inspectContext } from "./inspect-context.ts";
 import { listContexts } from "./list-contexts.ts";
 import { listModels } from "./list-models.ts";
 import { listWorkers } from "./list-workers.ts";
@@ -66,6 +67,7 @@ export function gatewayServices(shared: SharedDeps): ServiceImplementation[] {
       deleteContext: scoped(deleteContext),
       undeleteContext: scoped(undeleteContext),
       warmContext: scoped(warmContext),
+      inspectContext: scoped(inspectContext),
       watchContext: scoped(watchContext),
     }),
     implement(Inference, { query: scoped(query), queryBatch: scoped(queryBatch), countTokens: scoped(countTokens) }),

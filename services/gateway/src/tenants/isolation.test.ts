@@ -54,6 +54,7 @@ describe("two tenants", () => {
         other.contexts.deleteContext({ name: context, force: true, purge: true }),
         other.contexts.undeleteContext({ name: context }),
         other.contexts.warmContext({ name: context }),
+        other.contexts.inspectContext({ name: context }),
         collect(other.contexts.watchContext({ name: context })),
         collect(other.inference.query({ source: { case: "context", value: context }, question: "?" })),
         collect(other.inference.queryBatch({ context, questions: [{ question: "?" }] })),

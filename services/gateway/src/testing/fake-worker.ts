@@ -8,6 +8,7 @@ import {
   type BuildResponseSchema,
   type ExecuteRequest,
   type ExecuteResponseSchema,
+  type InspectRequest,
   implement,
   type LoadRequest,
   type MessageInitShape,
@@ -36,6 +37,7 @@ export interface FakeWorker {
   readonly executes: ExecuteRequest[];
   readonly loads: LoadRequest[];
   readonly evicted: string[];
+  readonly inspects: InspectRequest[];
   /** Times it was asked for its Status. */
   statuses(): number;
   readonly server: RunningServer;
@@ -71,6 +73,7 @@ export async function startFakeWorker(
   const executes: ExecuteRequest[] = [];
   const loads: LoadRequest[] = [];
   const evicted: string[] = [];
+  const inspects: InspectRequest[] = [];
   const resident = new Set<string>();
   let statuses = 0;
   const workers = implement(Workers, {
@@ -98,11 +101,20 @@ export async function startFakeWorker(
       const text = content?.content.case === "text" ? content.content.value : "";
       return { contextTokens: text.length, prefixTokens: 3, questionTokens: question.length, maxTokens: 1_000 };
     },
+    inspect: async (request) => {
+      inspects.push(request);
+      const text = request.content?.content.case === "text" ? request.content.content.value : "";
+      return {
+        ...{ prefixTokens: 3, contextTokens: 5, binTokens: 4, textRows: 1 },
+        rows: [{ layer: 0, kvHead: 0, keptPerBin: [4, 1] }],
+        text: text === "" ? [] : [{ text, tokens: 5, keptPairs: 2 }],
+      };
+    },
     status: async () => {
       statuses++;
       return { incarnation: address, maxQueries: script.maxQueries ?? 0, residentContextIds: [...resident] };
     },
   });
   const server = await startServer({ address, services: [workers], ...options });
-  return { address: server.address, builds, executes, loads, evicted, statuses: () => statuses, server };
+  return { address: server.address, builds, executes, loads, evicted, inspects, statuses: () => statuses, server };
 }

@@ -36,6 +36,7 @@ export const FIELD_LIMITS: FieldLimits = {
   "kvault.v1.DeleteContextRequest.etag": ETAG,
   "kvault.v1.UndeleteContextRequest.name": NAME,
   "kvault.v1.WarmContextRequest.name": NAME,
+  "kvault.v1.InspectContextRequest.name": NAME,
   "kvault.v1.WatchContextRequest.name": NAME,
   "kvault.v1.ListContextsRequest.page_token": PAGE_TOKEN,
   "kvault.v1.ListContextsRequest.states": { maxItems: 16 },

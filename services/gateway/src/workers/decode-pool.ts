@@ -16,6 +16,8 @@ import {
   type CountTokensResponse,
   type ExecuteRequestSchema,
   type ExecuteResponse,
+  type InspectRequestSchema,
+  type KeptPairs,
   type MessageInitShape,
   onward,
   type ServerCall,
@@ -222,16 +224,16 @@ export class DecodePool {
     const load = (link: WorkerLink): number => link.lastStatus?.runningQueries ?? 0;
     const hasModel = (link: WorkerLink): boolean => link.lastStatus?.models.includes(request.model) ?? false;
     const ranked = [...willing].sort((a, b) => Number(hasModel(b)) - Number(hasModel(a)) || load(a) - load(b));
-    let failure: unknown;
-    for (const link of ranked.slice(0, 1 + MAX_RETRIES)) {
-      try {
-        return await link.client.countTokens(request, options);
-      } catch (error) {
-        failure = error;
-        if (options.signal?.aborted === true || !mayHelpElsewhere(error)) throw error;
-      }
-    }
-    throw failure;
+    return firstAnswer(ranked, ({ client }) => client.countTokens(request, options), options);
+  }
+
+  /** Which pairs a record kept, read by the workers that its questions prefer: they have its bytes near. */
+  async inspect(
+    request: MessageInitShape<typeof InspectRequestSchema> & { readonly contextId: string },
+    options: CallOptions,
+  ): Promise<KeptPairs> {
+    const ranked = rank(request.contextId, await this.#willing(), ({ address }) => address);
+    return firstAnswer(ranked, ({ client }) => client.inspect(request, options), options);
   }
 
   /** Tells every worker to let go of a context. */
@@ -328,6 +330,24 @@ function joinDeltas(waiting: ExecuteResponse, next: ExecuteResponse): ExecuteRes
   waiting.event.value.text += next.event.value.text;
   waiting.event.value.tokenIds.push(...next.event.value.tokenIds);
   return waiting;
+}
+
+/** What the first of `ranked` says that does not fail by a trouble of its own. */
+async function firstAnswer<T>(
+  ranked: readonly WorkerLink[],
+  ask: (link: WorkerLink) => Promise<T>,
+  { signal }: CallOptions,
+): Promise<T> {
+  let failure: unknown;
+  for (const link of ranked.slice(0, 1 + MAX_RETRIES)) {
+    try {
+      return await ask(link);
+    } catch (error) {
+      failure = error;
+      if (signal?.aborted === true || !mayHelpElsewhere(error)) throw error;
+    }
+  }
+  throw failure;
 }
 
 /** Why a worker is asked, for metrics and whoever wants it explained. */

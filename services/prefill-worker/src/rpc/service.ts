@@ -16,6 +16,7 @@ export function workerService(engine: Engine, slots: BuildSlots, incarnation: st
     load: UNIMPLEMENTED,
     evict: UNIMPLEMENTED,
     countTokens: UNIMPLEMENTED,
+    inspect: UNIMPLEMENTED,
     status: status(engine, incarnation),
   });
 }

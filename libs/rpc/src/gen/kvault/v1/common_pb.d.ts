@@ -596,6 +596,119 @@ export enum CacheInfo_Tier {
 export declare const CacheInfo_TierSchema: GenEnum<CacheInfo_Tier>;
 
 /**
+ * Which pairs of a record were kept, counted.
+ *
+ * @generated from message kvault.v1.KeptPairs
+ */
+export declare type KeptPairs = Message<"kvault.v1.KeptPairs"> & {
+  /**
+   * Template tokens before the context; always kept.
+   *
+   * @generated from field: uint32 prefix_tokens = 1;
+   */
+  prefixTokens: number;
+
+  /**
+   * @generated from field: uint32 context_tokens = 2;
+   */
+  contextTokens: number;
+
+  /**
+   * Positions counted together, prefix included; the last bin of a row may hold fewer.
+   *
+   * @generated from field: uint32 bin_tokens = 3;
+   */
+  binTokens: number;
+
+  /**
+   * Of every layer and KV head, layer by layer.
+   *
+   * @generated from field: repeated kvault.v1.KeptRow rows = 4;
+   */
+  rows: KeptRow[];
+
+  /**
+   * The context's text as the model read it, where it was sent along.
+   *
+   * @generated from field: repeated kvault.v1.KeptText text = 5;
+   */
+  text: KeptText[];
+
+  /**
+   * Rows that `text` counts: a token has kept at most so many pairs.
+   *
+   * @generated from field: uint32 text_rows = 6;
+   */
+  textRows: number;
+};
+
+/**
+ * Describes the message kvault.v1.KeptPairs.
+ * Use `create(KeptPairsSchema)` to create a new message.
+ */
+export declare const KeptPairsSchema: GenMessage<KeptPairs>;
+
+/**
+ * One KV head of one layer.
+ *
+ * @generated from message kvault.v1.KeptRow
+ */
+export declare type KeptRow = Message<"kvault.v1.KeptRow"> & {
+  /**
+   * @generated from field: uint32 layer = 1;
+   */
+  layer: number;
+
+  /**
+   * @generated from field: uint32 kv_head = 2;
+   */
+  kvHead: number;
+
+  /**
+   * Kept positions of every bin.
+   *
+   * @generated from field: repeated uint32 kept_per_bin = 3;
+   */
+  keptPerBin: number[];
+};
+
+/**
+ * Describes the message kvault.v1.KeptRow.
+ * Use `create(KeptRowSchema)` to create a new message.
+ */
+export declare const KeptRowSchema: GenMessage<KeptRow>;
+
+/**
+ * A piece of a text: one token, or as many as make whole characters, or neighbours of a long text.
+ *
+ * @generated from message kvault.v1.KeptText
+ */
+export declare type KeptText = Message<"kvault.v1.KeptText"> & {
+  /**
+   * @generated from field: string text = 1;
+   */
+  text: string;
+
+  /**
+   * @generated from field: uint32 tokens = 2;
+   */
+  tokens: number;
+
+  /**
+   * Of at most tokens × text_rows.
+   *
+   * @generated from field: uint32 kept_pairs = 3;
+   */
+  keptPairs: number;
+};
+
+/**
+ * Describes the message kvault.v1.KeptText.
+ * Use `create(KeptTextSchema)` to create a new message.
+ */
+export declare const KeptTextSchema: GenMessage<KeptText>;
+
+/**
  * @generated from enum kvault.v1.FinishReason
  */
 export enum FinishReason {

@@ -5,7 +5,7 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { CacheInfo, Compression, CompressionReport, ContextContent, Progress } from "./common_pb.js";
+import type { CacheInfo, Compression, CompressionReport, ContextContent, KeptPairsSchema, Progress } from "./common_pb.js";
 import type { Status } from "../../google/rpc/status_pb.js";
 import type { OperationSchema } from "../../google/longrunning/operations_pb.js";
 
@@ -549,6 +549,48 @@ export declare type WarmReplica = Message<"kvault.v1.WarmReplica"> & {
 export declare const WarmReplicaSchema: GenMessage<WarmReplica>;
 
 /**
+ * @generated from message kvault.v1.InspectContextRequest
+ */
+export declare type InspectContextRequest = Message<"kvault.v1.InspectContextRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Bins of a row at most, and at most 1024; 0: 128. Fewer for models of very many heads.
+   *
+   * @generated from field: uint32 max_bins = 2;
+   */
+  maxBins: number;
+
+  /**
+   * What the context was made of, since no text is stored. Any other is refused.
+   *
+   * @generated from field: kvault.v1.ContextContent content = 3;
+   */
+  content?: ContextContent | undefined;
+
+  /**
+   * Count only this layer, only this KV head, in the text.
+   *
+   * @generated from field: optional uint32 layer = 4;
+   */
+  layer?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 kv_head = 5;
+   */
+  kvHead?: number | undefined;
+};
+
+/**
+ * Describes the message kvault.v1.InspectContextRequest.
+ * Use `create(InspectContextRequestSchema)` to create a new message.
+ */
+export declare const InspectContextRequestSchema: GenMessage<InspectContextRequest>;
+
+/**
  * @generated from message kvault.v1.WatchContextRequest
  */
 export declare type WatchContextRequest = Message<"kvault.v1.WatchContextRequest"> & {
@@ -672,6 +714,17 @@ export declare const Contexts: GenService<{
     methodKind: "unary";
     input: typeof WarmContextRequestSchema;
     output: typeof WarmContextResponseSchema;
+  },
+  /**
+   * Which positions every layer and KV head kept and, with the text sent along, which of its words.
+   * Reads the whole record: for people who look, not for programs that poll.
+   *
+   * @generated from rpc kvault.v1.Contexts.InspectContext
+   */
+  inspectContext: {
+    methodKind: "unary";
+    input: typeof InspectContextRequestSchema;
+    output: typeof KeptPairsSchema;
   },
   /**
    * A snapshot first, then every change; ends when the context is ACTIVE, FAILED or deleted.

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { CacheInfo, ChatMessage, CompressionReport, ContextContent, Limits, Progress, Sampling } from "./common_pb.js";
+import type { CacheInfo, ChatMessage, CompressionReport, ContextContent, KeptPairsSchema, Limits, Progress, Sampling } from "./common_pb.js";
 import type { Answer, CountTokensRequestSchema, CountTokensResponseSchema, InlineContext, ServiceClass, TextDelta } from "./inference_pb.js";
 
 /**
@@ -333,6 +333,59 @@ export declare type EvictResponse = Message<"kvault.v1.EvictResponse"> & {
 export declare const EvictResponseSchema: GenMessage<EvictResponse>;
 
 /**
+ * @generated from message kvault.v1.InspectRequest
+ */
+export declare type InspectRequest = Message<"kvault.v1.InspectRequest"> & {
+  /**
+   * @generated from field: string context_id = 1;
+   */
+  contextId: string;
+
+  /**
+   * @generated from field: string digest = 2;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string model = 3;
+   */
+  model: string;
+
+  /**
+   * @generated from field: uint32 max_bins = 4;
+   */
+  maxBins: number;
+
+  /**
+   * Refused unless the record's own identity of its content is `content_sha256`.
+   *
+   * @generated from field: kvault.v1.ContextContent content = 5;
+   */
+  content?: ContextContent | undefined;
+
+  /**
+   * @generated from field: string content_sha256 = 6;
+   */
+  contentSha256: string;
+
+  /**
+   * @generated from field: optional uint32 layer = 7;
+   */
+  layer?: number | undefined;
+
+  /**
+   * @generated from field: optional uint32 kv_head = 8;
+   */
+  kvHead?: number | undefined;
+};
+
+/**
+ * Describes the message kvault.v1.InspectRequest.
+ * Use `create(InspectRequestSchema)` to create a new message.
+ */
+export declare const InspectRequestSchema: GenMessage<InspectRequest>;
+
+/**
  * @generated from message kvault.v1.StatusRequest
  */
 export declare type StatusRequest = Message<"kvault.v1.StatusRequest"> & {
@@ -497,6 +550,16 @@ export declare const Workers: GenService<{
     methodKind: "unary";
     input: typeof CountTokensRequestSchema;
     output: typeof CountTokensResponseSchema;
+  },
+  /**
+   * Decode workers: which pairs a record kept. The gateway checked the request.
+   *
+   * @generated from rpc kvault.v1.Workers.Inspect
+   */
+  inspect: {
+    methodKind: "unary";
+    input: typeof InspectRequestSchema;
+    output: typeof KeptPairsSchema;
   },
 }>;
 
