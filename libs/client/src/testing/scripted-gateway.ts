@@ -24,6 +24,7 @@ const NO_CONTEXTS: ServiceHandlers<typeof Contexts> = {
   deleteContext: UNIMPLEMENTED,
   undeleteContext: UNIMPLEMENTED,
   warmContext: UNIMPLEMENTED,
+  inspectContext: UNIMPLEMENTED,
   watchContext: UNIMPLEMENTED,
 };
 
