@@ -10,7 +10,7 @@
  * Ours: centroids are unit vectors found on a sample of the rows, in at most `rounds` rounds
  * (the authors: all rows, 20); every new token recalls for itself, of a question too, so an
  * answer does not depend on how its tokens came in runs. Clusters are formed inside one part.
- * Only the CPU recalls; other devices read every row, which answers as without a budget.
+ * Models with windowed layers cannot use it.
  *
  * Tensors `k`, `v` F16 `[n, D]` and `cluster` U16 `[n]`, clusters of each head from 0. Cost:
  * `rows · clusters · D` at build, for each head.

@@ -98,6 +98,12 @@ describe("build", () => {
     },
   );
 
+  test("scores for a codec that spends its bits by scores, where every pair is kept too", async () => {
+    const { call } = bench();
+    const { manifest } = await call("build", toyBuild(TEXT, "kvzip(chunk=64)|uniform|top-k(keep=1)|leankv"));
+    expect(manifest.report.keptRatio).toBe(1);
+  });
+
   test("stores the pairs of a layer once that another layer reads, and both are read back", async () => {
     const map: StoredProfile = {
       ...{ name: "layer-map", shape: [3], values: Float32Array.of(0, 1, 0), digest: "d".repeat(64) },
