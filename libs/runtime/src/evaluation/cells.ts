@@ -33,6 +33,10 @@ export const CELLS: readonly Cell[] = unique([
   cell("kvzip", 0.2, "repeat"),
   cell("surrogate", 0.2, "own"),
   cell("surrogate", 0.2, "none"),
+  cell("kvzip", 0.3, "none", "entropy"),
+  cell("kvzip", 0.3, "repeat", "entropy"),
+  cell("kvzip", 0.2, "repeat", "entropy"),
+  cell("surrogate", 0.2, "own", "entropy"),
   ...["snapkv", "keydiff", "expected-attention", "streaming-llm"].map((scorer) => cell(scorer, 0.3, "none", "f32", "uniform")),
   ...KEEPS.flatMap((keep) => [
     cell("kvzip", keep, "none"),
