@@ -23,6 +23,8 @@ export function writeRecord(record: ContextRecord): string {
 export function readRecord(id: string, text: string): ContextRecord {
   try {
     const { state, ...rest } = JSON.parse(text) as ContextRecord & { readonly state: StateText };
+    // An answer of Redis that belongs to another question must not become another context's answer.
+    if (rest.id !== id) throw new TypeError(`the row is of context "${rest.id}"`);
     // Written before there were attributes: nothing was changed.
     return { ...firstAttributes(rest), ...rest, state: readState(state) };
   } catch (cause) {
