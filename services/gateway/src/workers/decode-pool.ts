@@ -166,10 +166,11 @@ export class DecodePool {
           blame(option, error);
         }
         const sentTokens = sent.length;
+        // When all are full before any was asked, asking again at once finds them as full.
         const givenUp =
           sentTokens > 0
             ? Date.now() - lastProgressMs > MOVE_PATIENCE_MS
-            : failures > MAX_RETRIES || (error.code === "NO_CAPACITY" && !this.#hasUntried(failed));
+            : failures > MAX_RETRIES || (error.code === "NO_CAPACITY" && (failed.size === 0 || !this.#hasUntried(failed)));
         if (givenUp) throw error;
         const fields = { requestId: call.requestId, worker: option?.link.address, code: error.code, failures, sentTokens };
         call.log.warn(fields, sentTokens > 0 ? "answer moves to another worker" : "query tried again");
