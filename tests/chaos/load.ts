@@ -473,9 +473,11 @@ export class Load {
         0,
       );
       if (value === undefined) return;
-      for (const { name } of value.contexts) {
-        if (seen.has(name)) this.#findings.report("wrongAnswers", `a list holds ${name} twice`);
-        seen.add(name);
+      for (const { name, createTime } of value.contexts) {
+        // Deleted and created again between two pages it is another one, and younger.
+        const life = `${name} of ${createTime?.seconds}.${createTime?.nanos}`;
+        if (seen.has(life)) this.#findings.report("wrongAnswers", `a list holds ${life} twice`);
+        seen.add(life);
       }
       pageToken = value.nextPageToken;
       if (pageToken === "") return;

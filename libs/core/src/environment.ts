@@ -60,6 +60,7 @@ export const ENVIRONMENT_VARIABLES: readonly string[] = [
   "KVAULT_TLS_CA_FILE",
   "KVAULT_DATA_DIR",
   "KVAULT_DEBUG",
+  "KVAULT_CONFIG_FILE",
   // tests and tools
   "KVAULT_REPORT",
 ];

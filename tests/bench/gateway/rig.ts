@@ -46,6 +46,8 @@ export async function startRig(tokenMs: number, places: number, more: Environmen
     KVAULT_PREFILL_WORKERS: workerAddress,
     KVAULT_DECODE_WORKERS: workerAddress,
     KVAULT_LOG_LEVEL: "error",
+    // As k8s/base/gateway starts it.
+    NODE_OPTIONS: "--max-semi-space-size=32",
     ...more,
   };
   const gateway = await startService("gateway", env, address);
