@@ -5,7 +5,7 @@ const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 /**
  * `unit`: beside the source, no processes and no model files. `process`: beside the source, starts
- * processes. `model`: needs the real weights (fetched by `make models`). `servers`: real Redis
+ * processes. `model`: needs the real weights (fetched by `make models`). `servers`: real Redis, Prometheus
  * and S3 servers (set up by `make test-servers`). `e2e`: the compiled command, real processes on
  * loopback, real weights. `kubernetes`: a real Kubernetes API server (`make k8s-test`). All but the first run one file at a time: two cores serve one engine
  * well and two badly.
@@ -21,9 +21,9 @@ export default defineConfig({
             "{libs,services}/*/src/**/*.test.ts",
             "cli/src/**/*.test.ts",
             "{tools,examples}/**/*.test.ts",
-            "tests/chaos/*.test.ts",
+            "tests/{chaos,autoscaling}/*.test.ts",
           ],
-          exclude: ["**/*.{model,process}.test.ts", "**/dist/**", "**/node_modules/**"],
+          exclude: ["**/*.{model,process,servers}.test.ts", "**/dist/**", "**/node_modules/**"],
           testTimeout: 20_000,
           sequence: { groupOrder: 0 },
         },
@@ -59,7 +59,7 @@ export default defineConfig({
         test: {
           name: "servers",
           sequence: { groupOrder: 3 },
-          include: ["tests/servers/**/*.servers.test.ts"],
+          include: ["tests/{servers,autoscaling}/**/*.servers.test.ts"],
           pool: "forks",
           fileParallelism: false,
           testTimeout: 60_000,

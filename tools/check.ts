@@ -67,7 +67,7 @@ const STEPS: readonly Step[] = [
     slow: true,
     needs: ["kubernetes tools"],
   },
-  vitest("server tests", ["servers"], { slow: true, needs: ["test servers"] }),
+  vitest("server tests", ["servers"], { slow: true, needs: ["types", "test servers"] }),
   {
     name: "chaos, 90 seconds of one seed",
     command: [...tsx, "tests/chaos/main.ts", "--seconds", "90", "--seed", "4", "--out", join(scratch, "chaos")],

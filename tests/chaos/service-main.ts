@@ -9,6 +9,7 @@ import { startDecodeWorker } from "@kvault/decode-worker";
 import { startGateway } from "@kvault/gateway";
 import { startPrefillWorker } from "@kvault/prefill-worker";
 import { spawnToyEngine, TOY_CONFIG, TOY_IDENTITY } from "@kvault/runtime/testing";
+import { startTelemetry } from "@kvault/telemetry";
 import { createLog } from "./log.ts";
 
 export interface ServicePlan {
@@ -22,6 +23,12 @@ export interface ServicePlan {
   readonly queueUrl: string;
   readonly sharedUrl: string;
   readonly cacheDir: string;
+  /** Where its metrics can be asked for; nowhere when absent. */
+  readonly metricsAddress?: string;
+  /** Time for what is under way at SIGTERM; 5 s. */
+  readonly drainMs?: number;
+  /** Most queries of a decode worker; its default when absent. */
+  readonly maxQueries?: number;
 }
 
 /** Expired and lost rows are looked for more often than in production: a run is short. */
@@ -29,6 +36,7 @@ const SWEEP_MS = 5_000;
 /** Some contexts fit, not all: they come and go. */
 const TOY_RESIDENT_BYTES = 8 * 2 ** 20;
 const REAL_RESIDENT_BYTES = 512 * 2 ** 20;
+const DRAIN_MS = 5_000;
 
 const toy = (model: string) => ({
   name: model,
@@ -55,7 +63,10 @@ async function start(plan: ServicePlan): Promise<{ close(options: { readonly dra
     case "prefill":
       return startPrefillWorker({ ...worker, queueUrl, checkpointTokens: 512 });
     case "decode":
-      return startDecodeWorker({ ...worker, residentBytes: isToy ? TOY_RESIDENT_BYTES : REAL_RESIDENT_BYTES });
+      return startDecodeWorker({
+        ...{ ...worker, residentBytes: isToy ? TOY_RESIDENT_BYTES : REAL_RESIDENT_BYTES },
+        ...(plan.maxQueries === undefined ? {} : { maxQueries: plan.maxQueries }),
+      });
     case "gateway":
       return startGateway({
         ...{ address, queueUrl, log, store: storeUrl, catalogueUrl: sharedUrl, registryUrl: sharedUrl },
@@ -66,6 +77,9 @@ async function start(plan: ServicePlan): Promise<{ close(options: { readonly dra
 }
 
 process.once("disconnect", () => process.exit(0));
-const service = await start(JSON.parse(process.argv[2] ?? "") as ServicePlan);
-process.once("SIGTERM", () => void service.close({ drainMs: 5_000 }).finally(() => process.exit(0)));
+const plan = JSON.parse(process.argv[2] ?? "") as ServicePlan;
+await startTelemetry({ service: plan.name, metricsAddress: plan.metricsAddress, env: {} });
+const service = await start(plan);
+const { drainMs = DRAIN_MS } = plan;
+process.once("SIGTERM", () => void service.close({ drainMs }).finally(() => process.exit(0)));
 process.send?.("ready");

@@ -25,6 +25,8 @@ export class ServiceProcess {
   #child: ChildProcess | undefined;
   #ready: Promise<void>;
   #stopping = false;
+  /** Of the process that runs. */
+  #wasReady = false;
   /** After a kill it stays away for so long. */
   #downMs = RESTART_MS;
   #killed = false;
@@ -76,7 +78,8 @@ export class ServiceProcess {
     this.#child?.kill("SIGCONT");
   }
 
-  async stop(): Promise<void> {
+  /** SIGTERM; false when it was ready and did not end by itself, in its time and well. */
+  async stop(): Promise<boolean> {
     this.#stopping = true;
     const child = this.#child;
     if (child !== undefined && child.exitCode === null && child.signalCode === null) {
@@ -88,6 +91,7 @@ export class ServiceProcess {
       clearTimeout(late);
     }
     await this.#logFile.close();
+    return child?.exitCode === 0 || !this.#wasReady;
   }
 
   get pid(): number | undefined {
@@ -100,10 +104,12 @@ export class ServiceProcess {
       stdio: ["ignore", this.#logFile.fd, this.#logFile.fd, "ipc"],
     });
     this.#child = child;
+    this.#wasReady = false;
     const late = setTimeout(() => child.kill("SIGKILL"), START_MS);
     return new Promise((resolve) => {
       child.once("message", () => {
         clearTimeout(late);
+        this.#wasReady = true;
         resolve();
       });
       child.once("exit", (code, signal) => {

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { cp, mkdir, readFile } from "node:fs/promises";
+import { cp, mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Copy, DockerfileParser } from "dockerfile-ast";
 import { ROOT, run } from "./tools.ts";
@@ -95,12 +95,12 @@ export async function buildImages(dockerfile: string, targets: readonly string[]
       await copyContext(dockerfile, into);
       return;
     }
+    // Of the base, whose files are not here.
+    if (source.startsWith("/usr/")) return;
     const path = join((await build(from)).root, source);
-    if (target.endsWith("/")) await run("cp", ["-al", path, into]);
-    else {
-      await mkdir(join(into, ".."), { recursive: true });
-      await run("cp", ["-al", path, into]);
-    }
+    const isFolder = (await stat(path)).isDirectory();
+    await mkdir(isFolder || target.endsWith("/") ? into : join(into, ".."), { recursive: true });
+    await run("cp", ["-al", isFolder ? `${path}/.` : path, into]);
   };
 
   for (const target of targets) await build(target);

@@ -154,6 +154,22 @@ describe.each(["single", "prod-cpu"] as const)("overlay %s as processes", (overl
     return out;
   }
 
+  /** The same question through the gateway's HTTP port. */
+  async function chat(context: string, question: string): Promise<string> {
+    const { KVAULT_TOKEN_FILE: tokenFile = "", KVAULT_TLS_CA_FILE: authority } = clientEnv;
+    const ca = authority === undefined ? [] : ["--cacert", authority];
+    const url = authority === undefined ? `http://${pod("gateway").address}:7718` : "https://localhost:7718";
+    const body = {
+      model: MODEL,
+      context: `contexts/${context}`,
+      messages: [{ role: "user", content: question }],
+      max_tokens: 24,
+    };
+    const token = (await readFile(tokenFile, "utf8")).trim();
+    const headers = ["-H", "content-type: application/json", "-H", `authorization: Bearer ${token}`];
+    return run("curl", ["-sSf", ...ca, `${url}/v1/chat/completions`, ...headers, "-d", JSON.stringify(body)]);
+  }
+
   test("every pod passes its probes; a worker's model is verified and open by then", async () => {
     const start = async (kind: string, name: string, address: string): Promise<void> => {
       const started = await Pod.start(world, find(manifests, kind, name), name, address);
@@ -177,6 +193,7 @@ describe.each(["single", "prod-cpu"] as const)("overlay %s as processes", (overl
     const created = await kvault("context", "create", "--file", file, "--model", MODEL, "--keep", "0.5");
     const id = /contexts\/(c[0-9a-f]{32})/.exec(created)?.[1] ?? "";
     expect(await kvault("query", id, QUESTION)).toMatch(/green/i);
+    expect(await chat(id, QUESTION)).toMatch(/green/i);
   }, 120_000);
 
   test("a decode worker that is told to stop during an answer: not ready, alive, and done within its grace", async () => {

@@ -16,8 +16,9 @@ function backlogOf(...records: readonly ContextRecord[]) {
     {
       building: async () => {
         looks++;
-        return records;
+        return records.filter(({ state }) => state.type === "creating");
       },
+      list: async () => records.filter(({ state }) => state.type === "active"),
     },
     () => nowMs,
   );
@@ -55,6 +56,12 @@ test("a build that loads a model counts as an average one; the speed follows the
   expect(await backlog.seconds()).toBeCloseTo(4, 1);
   backlog.learn(report(0, 0, 0));
   expect(await backlog.seconds()).toBeCloseTo(4, 1);
+});
+
+test("a gateway that saw no build end goes by those of the last day", async () => {
+  const built = { id: "built", state: { type: "active", report: report(1_000, 1, 1) } } as ContextRecord;
+  const { backlog } = backlogOf(built, building(Progress_Phase.QUEUED, 0, 4_000));
+  expect(await backlog.seconds()).toBe(8);
 });
 
 test("both gauges of one scrape look at the catalogue once", async () => {

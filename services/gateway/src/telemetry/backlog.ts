@@ -4,7 +4,7 @@
  *   seconds = Σ over builds of (tokens left) / V,   V = tokens per second of one worker
  *
  * V is learned from the reports of finished builds, everything between job and commit counted, and
- * fades from build to build. A build under way has its tokens left: reading counts for one half of
+ * fades from build to build; a gateway that saw none yet learns from those of the last day. A build under way has its tokens left: reading counts for one half of
  * them, scoring for the other. One that waits has the tokens that its text is expected to have
  * (progress of a queued build says so); one that loads a model, those of an average build.
  *
@@ -17,9 +17,12 @@ import type { ContextCatalogue, ContextRecord } from "../catalogue/context-catal
 
 /** Weight of the newest build. */
 const WEIGHT = 0.3;
-/** Before the first build that this gateway saw end: a small model on a few cores, a short document. */
+/** Before the first build: a small model on a few cores, a short document. */
 const DEFAULT_TOKENS_PER_SECOND = 250;
 const DEFAULT_TOKENS = 2_000;
+/** Contexts of the last day that a gateway learns from when it has seen no build end. */
+const MAX_LEARNED = 100;
+const DAY_MS = 86_400_000;
 /** A look at the catalogue serves both gauges of one scrape. */
 const FRESH_MS = 500;
 
@@ -32,13 +35,13 @@ export function expectedTokens(chars: number): number {
 }
 
 export class Backlog {
-  readonly #catalogue: Pick<ContextCatalogue, "building">;
+  readonly #catalogue: Pick<ContextCatalogue, "building" | "list">;
   readonly #nowMs: () => number;
   #tokensPerSecond = 0;
   #meanTokens = 0;
   #looked: { readonly atMs: number; readonly tokens: Promise<number> } | undefined;
 
-  constructor(catalogue: Pick<ContextCatalogue, "building">, nowMs: () => number = () => performance.now()) {
+  constructor(catalogue: Pick<ContextCatalogue, "building" | "list">, nowMs: () => number = () => performance.now()) {
     this.#catalogue = catalogue;
     this.#nowMs = nowMs;
   }
@@ -56,14 +59,25 @@ export class Backlog {
   tokens(): Promise<number> {
     const nowMs = this.#nowMs();
     if (this.#looked === undefined || nowMs - this.#looked.atMs > FRESH_MS) {
-      const tokens = this.#catalogue.building().then((records) => records.reduce((sum, record) => sum + this.#left(record), 0));
-      this.#looked = { atMs: nowMs, tokens };
+      this.#looked = { atMs: nowMs, tokens: this.#look() };
     }
     return this.#looked.tokens;
   }
 
   async seconds(): Promise<number> {
     return (await this.tokens()) / (this.#tokensPerSecond || DEFAULT_TOKENS_PER_SECOND);
+  }
+
+  async #look(): Promise<number> {
+    if (this.#tokensPerSecond === 0) await this.#learnFromBefore();
+    return (await this.#catalogue.building()).reduce((sum, record) => sum + this.#left(record), 0);
+  }
+
+  async #learnFromBefore(): Promise<void> {
+    const after = { createTimeMs: Date.now() - DAY_MS, id: "" };
+    for (const { state } of await this.#catalogue.list({ limit: MAX_LEARNED, after, states: new Set(["active"]) })) {
+      if (state.type === "active") this.learn(state.report);
+    }
   }
 
   #left({ state }: ContextRecord): number {
