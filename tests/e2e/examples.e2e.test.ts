@@ -1,7 +1,7 @@
 /** The examples as they stand, each a process of its own, against one real `kvault up`. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -68,10 +68,19 @@ describe("examples", () => {
 
   test("chat-with-repository reads a code base by its ignore rules and holds a conversation", async () => {
     const chat = join(EXAMPLES, "chat-with-repository", "chat.ts");
-    const args = [chat, join(EXAMPLES, "scorer"), "--address", address, "--model", SMALL_MODEL, "--ignore", "*.test.ts"];
+    const code = join(folder, "code");
+    await mkdir(join(code, "src"), { recursive: true });
+    await writeFile(join(code, ".gitignore"), "*.log\n.gitignore\n");
+    await writeFile(join(code, "build.log"), "no part of it");
+    await writeFile(join(code, "src", "ferries.test.ts"), "ignored by the command line");
+    await writeFile(
+      join(code, "src", "ferries.ts"),
+      `/** ${TEXT} */\nexport function nextFerry(hour: number): string {\n  return hour < 8 ? "Lund" : "Oden";\n}\n`,
+    );
+    const args = [chat, code, "--address", address, "--model", SMALL_MODEL, "--ignore", "*.test.ts"];
     const { stdout } = await run(TSX, args, { input: "/files\nWhat does this code do?\nName its function.\n/usage\n/exit\n" });
     expect(stdout).toMatch(/^1 files, \d+ tokens; smollm2-135m reads \d+\n/);
-    expect(stdout).toContain("keydiff.ts\n");
+    expect(stdout).toContain("> src/ferries.ts\n");
     expect(stdout).toMatch(/\d+ tokens of code not read again, \d+ read, first word after \d+ ms/);
     const tooMuch = await run(TSX, [chat, join(ROOT, "libs", "core"), "--address", address, "--model", SMALL_MODEL], { code: 1 });
     expect(tooMuch.stderr).toContain("leave something out with --ignore");
