@@ -1,6 +1,6 @@
 /**
  * The documentation is true where a machine can tell: relative links and their anchors resolve;
- * generated and included sections are what `make gen` writes; TypeScript shown in a page is
+ * generated and included sections and pictures are what `make gen` writes; TypeScript shown in a page is
  * included from a file or compiles by itself; every transcript belongs to an end-to-end test,
  * and blocks marked `sh run` are run by tests/e2e/docs.e2e.test.ts.
  *
@@ -13,6 +13,7 @@ import { dirname, join, normalize } from "node:path";
 import { compileSnippets, givenOf, type Snippet } from "./compile-snippets.ts";
 import { sectionBody } from "./doc-sections.ts";
 import { documents } from "./documents.ts";
+import { PICTURES } from "./generated-docs.ts";
 import { anchors, fences, links, sections } from "./markdown.ts";
 
 const root = process.argv[2] ?? process.cwd();
@@ -34,6 +35,10 @@ for (const path of documents(root)) {
   checkLinks(path, text);
   checkFences(path, text);
   await checkSections(path, text);
+}
+for (const [path, draw] of Object.entries(PICTURES)) {
+  const found = existsSync(join(root, path)) ? readFileSync(join(root, path), "utf8") : "";
+  if (found !== draw()) problems.push(`${path}: is not what \`make gen\` writes`);
 }
 problems.push(...compileSnippets(root, snippets));
 for (const problem of problems) console.error(problem);

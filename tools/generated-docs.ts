@@ -8,6 +8,7 @@ import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
 import { accuracyTables } from "./accuracy-table.ts";
 import { apiReference } from "./api-reference.ts";
+import { lengthsPlot, ratiosPlot } from "./bench-plot.ts";
 import { benchTable } from "./bench-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
@@ -30,6 +31,12 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
   metrics: metricsReference,
   refits: () => partTable(describeMethods().refits),
   codecs: () => partTable(describeMethods().codecs),
+};
+
+/** Path of a generated picture → what it holds. */
+export const PICTURES: Readonly<Record<string, () => string>> = {
+  "docs/assets/bench-ratios.svg": ratiosPlot,
+  "docs/assets/bench-lengths.svg": lengthsPlot,
 };
 
 /** gRPC status names by number: https://grpc.github.io/grpc/core/md_doc_statuscodes.html. */
