@@ -356,6 +356,27 @@ suite<CodecFactory>("codecConformance()", codecConformance, f16, [
     }),
     "leaves the names of positions and offsets to the part",
   ],
+  [
+    "positions that are not the layer's",
+    codes({ decodePositions: (_tensors, { offset }) => new Uint32Array(offset[offset.length - 1]).fill(7) }),
+    "gives back the positions that it stores itself, where it does",
+  ],
+  [
+    "clusters promised and none given",
+    codes({ recalls: true }),
+    "gives every row a cluster of its head where it says that rows are recalled, and nowhere else",
+  ],
+  [
+    "a cluster that no row can fill",
+    codes({
+      recalls: true,
+      decode: (tensors, layout) => {
+        const cluster_n = new Uint16Array(layout.position_n.length).fill(60_000);
+        return { ...sound16.decode(tensors, layout), recall: { cluster_n, budgetRows: 8 } };
+      },
+    }),
+    "gives every row a cluster of its head where it says that rows are recalled, and nowhere else",
+  ],
   ["halves called lossless", codes({ maxRelativeError: 0 }), "decodes within its stated error, bit for bit where that is 0"],
   [
     "keys and values exchanged",

@@ -47,6 +47,26 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
         assertClose(decoded.value_nD, layer.value_nD, codec.maxRelativeError);
       }
     }),
+    check("gives back the positions that it stores itself, where it does", (codec, rng) => {
+      for (const layer of layers(rng)) {
+        const { numKvHeads, headDim, offset } = layer;
+        const found = codec.decodePositions?.(codec.encode(layer), { numKvHeads, headDim, offset }) ?? layer.position_n;
+        assert.deepEqual(found, layer.position_n);
+      }
+    }),
+    check("gives every row a cluster of its head where it says that rows are recalled, and nowhere else", (codec, rng) => {
+      for (const layer of layers(rng)) {
+        const { recall } = codec.decode(codec.encode(layer), layer);
+        assert.equal(recall !== undefined, codec.recalls === true);
+        if (recall === undefined) continue;
+        assert.ok(Number.isInteger(recall.budgetRows) && recall.budgetRows > 0);
+        assert.equal(recall.cluster_n.length, layer.position_n.length);
+        for (let k = 0; k < layer.numKvHeads; k++) {
+          const own = recall.cluster_n.subarray(layer.offset[k], layer.offset[k + 1]);
+          assert.ok(own.every((cluster) => cluster <= own.length), `a cluster of head ${k} that its rows cannot fill`);
+        }
+      }
+    }),
     check("gives the same bytes for the same layer and leaves it as it was", (codec, rng) => {
       for (const layer of layers(rng)) {
         const before = structuredClone(layer);
