@@ -63,7 +63,10 @@ export function codecConformance(factory: CodecFactory): ConformanceCheck[] {
         assert.equal(recall.cluster_n.length, layer.position_n.length);
         for (let k = 0; k < layer.numKvHeads; k++) {
           const own = recall.cluster_n.subarray(layer.offset[k], layer.offset[k + 1]);
-          assert.ok(own.every((cluster) => cluster <= own.length), `a cluster of head ${k} that its rows cannot fill`);
+          assert.ok(
+            own.every((cluster) => cluster <= own.length),
+            `a cluster of head ${k} that its rows cannot fill`,
+          );
         }
       }
     }),
