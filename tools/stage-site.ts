@@ -95,16 +95,15 @@ function prose(line: string, pageOf: (target: string) => string): string {
   return line.replaceAll("<br>", " · ").replace(LINK, (_, target: string) => `](${pageOf(target)})`);
 }
 
-/** What is in a folder: pages by their titles, files by their names. */
-function folderPage(root: string, path: string, sources: Set<string>): string {
+/** What is in a folder: pages by their titles, files by their names, linked when another page links to them. */
+function folderPage(root: string, path: string, sources: ReadonlySet<string>): string {
   const entries = readdirSync(join(root, path), { withFileTypes: true }).filter((entry) => entry.isFile());
   const lines = entries
     .map(({ name }) => join(path, name))
     .sort()
     .map((file) => {
       if (file.endsWith(".md")) return `- [${titleOf(readFileSync(join(root, file), "utf8"))}](/${file})`;
-      sources.add(file);
-      return `- [\`${basename(file)}\`](/${file}.md)`;
+      return sources.has(file) ? `- [\`${basename(file)}\`](/${file}.md)` : `- \`${basename(file)}\``;
     });
   const readme = path === "docs/adr" ? "Decisions" : path;
   return `# ${readme}\n\n${lines.join("\n")}\n`;
