@@ -53,7 +53,8 @@ describe("every preset", () => {
     if (needsProfile.length > 0 && !profiledFor.includes(SMALL_MODEL)) {
       const error = await refusal(submit(api, request));
       expect(error.code).toBe("PROFILE_NOT_FOUND");
-      expect(error.message).toContain(`kvault calibrate --model ${SMALL_MODEL} --profile ${needsProfile[0]}`);
+      const [, named = ""] = /kvault calibrate --model smollm2-135m --profile ([a-z-]+)/.exec(error.message) ?? [];
+      expect(needsProfile).toContain(named);
       return;
     }
     const context = await build(api, request);
@@ -62,8 +63,8 @@ describe("every preset", () => {
     expect(report.keptRatio).toBeLessThanOrEqual(report.keepRatio + 0.005);
     expect(report.keptRatio).toBeGreaterThan(DECIDES_ITSELF.has(name) ? 0.005 : report.keepRatio - 0.005);
     const fullBytes = (Number(report.keptPairs) / Number(report.totalPairs)) * Number(report.rawBytesF16);
-    const bytesPerPair = codec === "f16" ? 1.02 : 1;
-    expect(Number(report.storedBytes)).toBeLessThan(fullBytes * bytesPerPair + report.layers.length * OVERHEAD_BYTES);
+    // Positions and clusters take a fortieth of a pair of 64 channels in halves.
+    expect(Number(report.storedBytes)).toBeLessThan(fullBytes * 1.025 + report.layers.length * OVERHEAD_BYTES);
     if (codec === "f16") expect(Number(report.storedBytes)).toBeGreaterThan(fullBytes);
     const [first, second] = [await ask(api, context.name, QUESTION, 8), await ask(api, context.name, QUESTION, 8)];
     expect(first.answer.usage!.newTokens).toBeGreaterThan(0);

@@ -193,4 +193,21 @@ describe.each(families)("%s", (family) => {
     }
     context.release();
   });
+
+  test("a window of all tokens, or of more than there are, has a row for each, the first one's on itself", async () => {
+    const { config } = runner;
+    const context = await runner.prefill({ ...prompt(ids) });
+    const [layer] = config.slidingWindow?.globalLayers ?? layersOf(runner);
+    const [all, more, butFirst] = [ids.length, Number.POSITIVE_INFINITY, ids.length - 1].map((tokens) =>
+      runner.windowAttention(context, tokens),
+    );
+    const [sum_HS, rest_HS] = [(await all)[layer], (await butFirst)[layer]];
+    expect((await more)[layer]).toEqual(sum_HS);
+    const firstRow = Float32Array.from(sum_HS, (_, i) => (i % ids.length === 0 ? 1 : 0));
+    expect(sum_HS).toBeAllclose(
+      rest_HS.map((sum, i) => sum + firstRow[i]),
+      CLOSE,
+    );
+    context.release();
+  });
 });

@@ -34,7 +34,9 @@ export async function runWindowPass(
   const first = Math.max(0, seqLen - windowTokens);
   const sum_L = Array.from({ length: config.numLayers }, () => new Float32Array(0));
   for (const layer of layers) sum_L[layer] = new Float32Array(numQueryHeads * seqLen);
-  for (let start = first; start < seqLen; start += WINDOW_RUN_TOKENS) {
+  // The first token sees itself alone, and a run with nothing before it would divide by zero inside ONNX Runtime.
+  if (first === 0) for (const layer of layers) for (let h = 0; h < numQueryHeads; h++) sum_L[layer][h * seqLen] = 1;
+  for (let start = Math.max(1, first); start < seqLen; start += WINDOW_RUN_TOKENS) {
     throwIfAborted(signal);
     const chunk = ids.subarray(start, start + WINDOW_RUN_TOKENS);
     const end = start + chunk.length;
