@@ -72,6 +72,12 @@ docs: $(installed) site/node_modules/.installed ## Build the documentation as a 
 client: build ## Pack the client SDK for npm: out/kvault-client-VERSION.tgz
 	@$(bin)/tsx --conditions=kvault-source tools/pack-client.ts out
 
+.PHONY: pictures
+pictures: build ## The pictures of the console in docs/images (needs the models, and a browser that it finds or installs)
+	@$(kvault) model pull smollm2-135m
+	@tools/setup-browser
+	@$(bin)/tsx --conditions=kvault-source tests/console/pictures.ts
+
 .PHONY: bench
 bench: build bench/node_modules/.installed ## Measure KVault beside llama.cpp (ONLY=name,name for some; ARGS=--json)
 	@$(kvault) model pull $(models)

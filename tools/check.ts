@@ -50,7 +50,13 @@ const STEPS: readonly Step[] = [
     background: true,
     needs: ["types"],
   },
-  { name: "test servers", command: ["tools/setup-test-servers"], slow: true, background: true },
+  {
+    name: "test servers",
+    // One after the other: both may install packages, and only one at a time can.
+    command: ["bash", "-c", "tools/setup-test-servers && tools/setup-browser"],
+    slow: true,
+    background: true,
+  },
   { name: "docs site", command: ["make", "docs"], slow: true, background: true },
   { name: "kubernetes tools", command: ["tools/setup-kubernetes", "checks"], slow: true, background: true },
   { name: "proto lint", command: ["buf", "lint"] },

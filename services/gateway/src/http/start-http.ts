@@ -1,5 +1,5 @@
 /**
- * The HTTP front: OpenAI's protocol, /v1/contexts and /v1/workers, on a port of its own beside gRPC's.
+ * The HTTP front: OpenAI's protocol, /v1/contexts and the web console, on a port of its own beside gRPC's.
  *
  * It has no handlers of its own. Every request goes through the gateway's gRPC handlers and all
  * that stands around them (tokens, quotas, limits, audit, log), in this process.
@@ -10,6 +10,7 @@ import { KvaultError } from "@kvault/core";
 import { type CloseOptions, type InProcessClients, isLoopback, type TlsFiles, watchTlsContext } from "@kvault/rpc";
 import fastify, { type FastifyInstance } from "fastify";
 import { chatCompletions } from "./chat-completions.ts";
+import { webConsole } from "./console.ts";
 import { contexts } from "./contexts.ts";
 import { httpCall } from "./http-call.ts";
 import { httpError } from "./http-error.ts";
@@ -76,6 +77,7 @@ export async function startHttp(options: HttpOptions): Promise<RunningHttp> {
   models(server, options.clients);
   contexts(server, options.clients);
   workers(server, options.clients);
+  webConsole(server);
 
   const listening = await server.listen({ host, port }).catch(async (cause: Error) => {
     release();
