@@ -4,7 +4,7 @@
  *
  * @module
  */
-export type State = "STATE_CREATING" | "STATE_ACTIVE" | "STATE_FAILED" | "STATE_DELETING" | "STATE_DELETED";
+type State = "STATE_CREATING" | "STATE_ACTIVE" | "STATE_FAILED" | "STATE_DELETING" | "STATE_DELETED";
 
 export interface Context {
   readonly name: string;
@@ -28,7 +28,7 @@ export interface Progress {
   readonly restarts?: number;
 }
 
-export interface Report {
+interface Report {
   readonly spec?: string;
   readonly context_tokens?: number;
   readonly prefix_tokens?: number;
