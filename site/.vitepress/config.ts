@@ -14,6 +14,7 @@ const SIDEBAR = [
       page("The command line", "cli"),
       page("Talking gRPC", "grpc"),
       page("Talking HTTP", "http"),
+      page("The console", "console"),
       { text: "TypeScript client", link: "/libs/client/README" },
       { text: "Examples", link: "/examples/README" },
     ],

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 
 /** Longest wait of one step: a build of the tests' text, on a busy machine. */
-const STEP_MS = 60_000;
+const STEP_MS = 30_000;
 
 /** What Chromium does by itself and must not do here. */
 const QUIET = [

@@ -69,9 +69,12 @@ const all =
     wanted.every((name) => names.has(name));
 
 test("one trace goes from the caller through queue, engines and store; what was written is in none of it", async () => {
-  const context = await build(api, { ...createRequest(`${LETTER}\nThe secret word is ${CANARY}.`), displayName: CANARY });
+  const text = `${LETTER}\nThe secret word is ${CANARY}.`;
+  const context = await build(api, { ...createRequest(text), displayName: CANARY });
   const { answer } = await ask(api, context.name, `What does ${CANARY} mean?`, 8);
   expect(answer.usage?.newTokens).toBeGreaterThan(0);
+  const kept = await api.contexts.inspectContext({ name: context.name, content: { content: { case: "text", value: text } } });
+  expect(kept.text.map((piece) => piece.text).join("")).toBe(text);
 
   const building = await traceWith(
     "kvault-gateway",
