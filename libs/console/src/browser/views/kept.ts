@@ -131,7 +131,7 @@ function headTable(kept: Kept, chosen: Chosen, choose: (chosen: Chosen) => void)
     const share = row === undefined ? 0 : rowShare(kept, row);
     const isAlone = chosen.layer === layer && chosen.kvHead === kvHead;
     const click = (): void => choose(isAlone ? { layer: undefined, kvHead: undefined } : { layer, kvHead });
-    return html`<td class=${`heat-${step(share)}`}><button type="button" aria-pressed=${isAlone} aria-label=${`Layer ${layer}, head ${kvHead}: ${format.percent(share)} kept`} @click=${click}>${Math.round(share * 100)}</button></td>`;
+    return html`<td class=${`heat-${step(share)}`}><button type="button" aria-pressed=${isAlone} aria-label=${`Layer ${layer}, head ${kvHead}: ${Math.round(share * 100)}% kept`} @click=${click}>${Math.round(share * 100)}</button></td>`;
   };
   return html`<div class="wide" tabindex="0" role="region" aria-label="Kept pairs by layer and head">
     <table class="heat-table" id="heads">
