@@ -60,8 +60,7 @@ export class RecentRequests {
     const key = keyOf(tenant, started.requestId);
     this.#requests.delete(key);
     this.#requests.set(key, request);
-    const [oldest] = this.#requests.keys();
-    if (this.#requests.size > this.#limit && oldest !== undefined) this.#requests.delete(oldest);
+    if (this.#requests.size > this.#limit) this.#requests.delete(this.#requests.keys().next().value as string);
     return request;
   }
 
