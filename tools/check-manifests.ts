@@ -1,15 +1,15 @@
 /**
  * The manifests and Dockerfiles are what their readers will take: every overlay builds, is valid
  * under the strict schemas of Kubernetes and of the operators' resources, and breaks no rule of
- * kube-score but the ones named here; hadolint finds nothing in the Dockerfiles. That these checks
- * catch something is checked too, with a field that does not exist.
+ * kube-score but the ones named here; every image of ours is a target of the Dockerfile; hadolint finds
+ * nothing in it. That these checks catch something is checked too, with a field that does not exist.
  *
  *     tsx tools/check-manifests.ts
  *
  * @module
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 
@@ -41,9 +41,12 @@ const conforms = (what: string, text: string): void => {
   check(what, "kubeconform", ["-strict", "-schema-location", location], text);
 };
 
+const targets = new Set([...readFileSync("docker/Dockerfile", "utf8").matchAll(/^FROM \S+ AS (\S+)$/gm)].map(([, name]) => name));
 for (const overlay of readdirSync("k8s/overlays").sort()) {
   const text = execFileSync(tool("kustomize"), ["build", join("k8s", "overlays", overlay)], { encoding: "utf8" });
   conforms(overlay, text);
+  for (const [image, name] of text.matchAll(/registry\.example\.com\/kvault\/([^:\s]+)/g))
+    if (!targets.has(name)) problems.push(`${overlay}: docker/Dockerfile has no target for ${image}`);
   const ignored = NOT_OURS.flatMap((rule) => ["--ignore-test", rule]);
   // A limit of CPU throttles while the node idles: requests divide what there is, KVAULT_THREADS keeps to them.
   const flags = ["--output-format", "ci", "--exit-one-on-warning", "--ignore-container-cpu-limit", ...ignored];
