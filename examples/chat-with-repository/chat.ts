@@ -1,7 +1,7 @@
 /**
  * Chat with a code base: reads a folder as git would, keeps it as one context, and talks about it.
  *
- *     chat.ts FOLDER [--address HOST:PORT] [--model NAME] [--keep RATIO] [--ignore PATTERN]…
+ *     chat.ts FOLDER [--address HOST:PORT] [--model NAME] [--keep RATIO] [--max-tokens N] [--ignore PATTERN]…
  *
  * The code is read by the model once; every start after that finds the context and asks at once,
  * until a file changes: then it is another text, and another context.
@@ -19,6 +19,7 @@ const { values, positionals } = parseArgs({
     address: { type: "string", default: "127.0.0.1:7717" },
     model: { type: "string", default: "qwen2.5-coder-0.5b" },
     keep: { type: "string", default: "0.5" },
+    "max-tokens": { type: "string", default: "400" },
     ignore: { type: "string", multiple: true, default: [] },
   },
 });
@@ -56,7 +57,7 @@ const context = await kvault.contexts.create(
 );
 console.log(`${context.name}\n${HOW_TO_USE}`);
 
-const chat = kvault.conversation(context.name, { maxTokens: 400 });
+const chat = kvault.conversation(context.name, { maxTokens: Number(values["max-tokens"]) });
 let usage = "";
 const terminal = createInterface({ input: stdin, output: stdout, prompt: "> " });
 terminal.prompt();

@@ -77,7 +77,7 @@ describe("examples", () => {
       join(code, "src", "ferries.ts"),
       `/** ${TEXT} */\nexport function nextFerry(hour: number): string {\n  return hour < 8 ? "Lund" : "Oden";\n}\n`,
     );
-    const args = [chat, code, "--address", address, "--model", SMALL_MODEL, "--ignore", "*.test.ts"];
+    const args = [chat, code, "--address", address, "--model", SMALL_MODEL, "--ignore", "*.test.ts", "--max-tokens", "16"];
     const { stdout } = await run(TSX, args, { input: "/files\nWhat does this code do?\nName its function.\n/usage\n/exit\n" });
     expect(stdout).toMatch(/^1 files, \d+ tokens; smollm2-135m reads \d+\n/);
     expect(stdout).toContain("> src/ferries.ts\n");
