@@ -7,7 +7,7 @@ import type { Entry } from "../harness/entry.ts";
 import { buildKvzip, buildRecord, buildSurrogate } from "./build.ts";
 import { decode } from "./decode.ts";
 import { link } from "./link.ts";
-import { longContext } from "./long-context.ts";
+import { longContexts } from "./long-context.ts";
 import { churn, residency, storedBytes } from "./memory.ts";
 import { prefill } from "./prefill.ts";
 import { service } from "./service.ts";
@@ -27,5 +27,5 @@ export const ENTRIES: readonly Entry[] = [
   storedBytes,
   residency,
   churn,
-  longContext,
+  ...longContexts,
 ];
