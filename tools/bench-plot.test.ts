@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { lengthsPlot, ratiosPlot } from "./bench-plot.ts";
+import { ratiosPlot } from "./bench-plot.ts";
 import type { BenchResult } from "./bench-results.ts";
 
 const environment = { cpu: "", cores: 2, vectorUnits: [], node: "", onnxRuntime: "", nodeLlamaCpp: "", threads: 2 };
@@ -24,16 +24,5 @@ describe("ratiosPlot", () => {
   test("leaves out figures without an aim", () => {
     const { target: _, ...aimless } = result;
     expect(ratiosPlot([aimless])).not.toContain("prefill_4k");
-  });
-});
-
-describe("lengthsPlot", () => {
-  test("has a point for every length, in both panels", () => {
-    const long = [2_048, 4_096].map((tokens) => ({
-      ...result,
-      name: `long_${tokens / 1_024}k`,
-      details: { tokens, prefillSeconds: tokens / 100 },
-    }));
-    expect(lengthsPlot([result, ...long]).match(/<circle/g)).toHaveLength(4);
   });
 });

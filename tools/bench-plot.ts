@@ -1,14 +1,14 @@
 /**
- * Plots of bench/results.json as SVG, in the colours of the reader's theme.
+ * A plot of bench/results.json as SVG, in the colours of the reader's theme.
  *
  * @module
  */
 import { type BenchResult, isReached, readBenchResults, threeDigits } from "./bench-results.ts";
 
 const STYLE = `text{font:12px system-ui,sans-serif;fill:#24292f}.faint{fill:#6e7781}.grid{stroke:#d0d7de}.reached{fill:#1a7f37}
-.missed{fill:#bc4c00}.aim{stroke:#24292f;stroke-width:2}.curve{fill:none;stroke:#0969da;stroke-width:2}.dot{fill:#0969da}
+.missed{fill:#bc4c00}.aim{stroke:#24292f;stroke-width:2}
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.faint{fill:#8d96a0}.grid{stroke:#30363d}.reached{fill:#3fb950}
-.missed{fill:#db6d28}.aim{stroke:#e6edf3}.curve{stroke:#58a6ff}.dot{fill:#58a6ff}}`;
+.missed{fill:#db6d28}.aim{stroke:#e6edf3}}`;
 
 const LABEL_WIDTH = 190;
 const PLOT_WIDTH = 420;
@@ -56,41 +56,4 @@ export function ratiosPlot(results: readonly BenchResult[] = readBenchResults())
     ...grid,
     ...bars,
   ]);
-}
-
-const CURVE_WIDTH = 340;
-const CURVE_HEIGHT = 200;
-const MARGIN = 56;
-
-/** Time and memory of building longer and longer contexts, both axes linear: a straight line is a cost per token. */
-export function lengthsPlot(results: readonly BenchResult[] = readBenchResults()): string {
-  const points = results.flatMap(({ name, ours, details }) =>
-    name.startsWith("long_")
-      ? [{ tokens: Number(details?.["tokens"]), gib: ours / 2 ** 30, seconds: Number(details?.["prefillSeconds"]) }]
-      : [],
-  );
-  const panels = [
-    { label: "seconds of reading", values: points.map(({ tokens, seconds }) => [tokens, seconds] as const) },
-    { label: "GiB at most", values: points.map(({ tokens, gib }) => [tokens, gib] as const) },
-  ];
-  const title = "Building a context, by its tokens";
-  const body = panels.flatMap(({ label, values }, i) => panel(label, values, i * (CURVE_WIDTH + 2 * MARGIN)));
-  return svg(2 * (CURVE_WIDTH + 2 * MARGIN), CURVE_HEIGHT + 2 * MARGIN, title, body);
-}
-
-function panel(label: string, values: readonly (readonly [tokens: number, value: number])[], left: number): string[] {
-  const most = Math.max(1e-9, ...values.map(([, value]) => value));
-  const longest = Math.max(1, ...values.map(([tokens]) => tokens));
-  const x = (tokens: number): string => at(left + MARGIN + (tokens / longest) * CURVE_WIDTH);
-  const y = (value: number): string => at(MARGIN + CURVE_HEIGHT * (1 - value / most));
-  return [
-    `<text x="${left + MARGIN}" y="${MARGIN - 16}">${label}</text>`,
-    `<line class="grid" x1="${x(0)}" x2="${x(longest)}" y1="${y(0)}" y2="${y(0)}"/>`,
-    `<polyline class="curve" points="${values.map(([tokens, value]) => `${x(tokens)},${y(value)}`).join(" ")}"/>`,
-    ...values.flatMap(([tokens, value]) => [
-      `<circle class="dot" cx="${x(tokens)}" cy="${y(value)}" r="3"/>`,
-      `<text class="faint" text-anchor="middle" x="${x(tokens)}" y="${MARGIN + CURVE_HEIGHT + 16}">${Math.round(tokens / 1024)}K</text>`,
-      `<text text-anchor="end" x="${Number(x(tokens)) - 6}" y="${Number(y(value)) - 4}">${threeDigits(value)}</text>`,
-    ]),
-  ];
 }

@@ -8,7 +8,7 @@ import { ERROR_CODES, type ErrorCode, KvaultError } from "@kvault/core";
 import { toRpcStatus } from "@kvault/rpc";
 import { accuracyTables } from "./accuracy-table.ts";
 import { apiReference } from "./api-reference.ts";
-import { lengthsPlot, ratiosPlot } from "./bench-plot.ts";
+import { ratiosPlot } from "./bench-plot.ts";
 import { benchTable } from "./bench-table.ts";
 import { cliReference } from "./cli-reference.ts";
 import { configReference } from "./config-reference.ts";
@@ -36,7 +36,6 @@ export const GENERATED: Readonly<Record<string, Generator>> = {
 /** Path of a generated picture → what it holds. */
 export const PICTURES: Readonly<Record<string, () => string>> = {
   "docs/assets/bench-ratios.svg": ratiosPlot,
-  "docs/assets/bench-lengths.svg": lengthsPlot,
 };
 
 /** gRPC status names by number: https://grpc.github.io/grpc/core/md_doc_statuscodes.html. */
