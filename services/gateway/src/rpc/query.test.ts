@@ -124,6 +124,41 @@ describe("Query", () => {
       },
     );
 
+    test("waits between two looks while every other worker is full, and goes on once one is not", async () => {
+      let free = (): void => undefined;
+      const held = new Promise<void>((resolve) => {
+        free = resolve;
+      });
+      const worker: WorkerScript = {
+        maxQueries: 1,
+        async *execute(request, call) {
+          if (request.question === "Hold.") await held;
+          yield* speaker(request.resume === undefined && request.question !== "Hold." ? 2 : WORDS.length).execute?.(
+            request,
+            call,
+          ) ?? [];
+        },
+      };
+      let looks = 0;
+      const warn = (_: unknown, text?: string): void => {
+        if (text !== "answer moves to another worker") return;
+        // As long as a look or two takes; a loop without a pause has made thousands of them by then.
+        if (++looks === 3) free();
+      };
+      const log = { info: () => undefined, warn, error: () => undefined };
+      const stack = await startStack({ decode: [worker, worker] }, { log });
+      const name = await created(stack, "Text.");
+      const holding = collect(stack.inference.query({ ...ask(name), question: "Hold." }));
+      await expect.poll(() => stack.decode.flatMap(({ executes }) => executes).length).toBe(1);
+      const startMs = Date.now();
+      const events = await collect(stack.inference.query(ask(name)));
+      expect(tokensOf(events)).toEqual([0, 1, 2, 3, 4]);
+      expect(looks).toBeGreaterThanOrEqual(3);
+      expect(Date.now() - startMs).toBeGreaterThanOrEqual(200);
+      expect(looks).toBeLessThan(20);
+      expect(tokensOf(await holding)).toEqual([0, 1, 2, 3, 4]);
+    });
+
     test("goes on after every one of several deaths", async () => {
       let alive = 0;
       const short: WorkerScript = {

@@ -174,7 +174,8 @@ export class DecodePool {
         if (givenUp) throw error;
         const fields = { requestId: call.requestId, worker: option?.link.address, code: error.code, failures, sentTokens };
         call.log.warn(fields, sentTokens > 0 ? "answer moves to another worker" : "query tried again");
-        if (!this.#hasUntried(failed)) await pause(failures, call.signal);
+        // Nobody could be asked, or everybody was: at once it would be the same again.
+        if (option === undefined || !this.#hasUntried(failed)) await pause(failures, call.signal);
       } finally {
         tellAttempt("CANCELLED");
         end(true);
