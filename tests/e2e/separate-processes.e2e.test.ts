@@ -136,7 +136,7 @@ describe("three services as separate processes", () => {
     const request = {
       source: { case: "context" as const, value: name },
       question: "Retell everything.",
-      limits: { maxTokens: 2000 },
+      limits: { maxTokens: 200 },
     };
     let kills = 0;
     const answering = (async () => {
