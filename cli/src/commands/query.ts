@@ -6,6 +6,7 @@
 import type { Answer, KvaultClient } from "@kvault/client";
 import { invalidArgument } from "@kvault/core";
 import { type Command, InvalidArgumentError } from "commander";
+import { askQuestion } from "../ask-question.ts";
 import { withGateway } from "../gateway-client.ts";
 import { type ConnectionFlags, collect, maxTokensOption, positiveInteger, withConnectionFlags } from "../options.ts";
 import { readSources } from "../sources/read-sources.ts";
@@ -84,17 +85,10 @@ async function streamOne(
   context: string,
   question: string,
 ): Promise<void> {
-  const stream = client.query(context, question, await settingsOf(options, signal));
-  for (;;) {
-    const { done, value } = await stream.next();
-    if (done !== true) {
-      terminal.write(value.text);
-      continue;
-    }
-    terminal.result(answerJson(question, value), () => "");
-    terminal.note(summary(value));
-    return;
-  }
+  const settings = await settingsOf(options, signal);
+  const { answer } = await askQuestion(client, context, question, { ...settings, onText: (text) => terminal.write(text) });
+  terminal.result(answerJson(question, answer), () => "");
+  terminal.note(summary(answer));
 }
 
 async function askTogether(
