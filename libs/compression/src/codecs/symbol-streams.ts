@@ -12,7 +12,7 @@
  *
  * @module
  */
-import { KvaultError } from "@kvault/core";
+import { bytesOf, KvaultError } from "@kvault/core";
 import { groupContexts } from "./context-models.ts";
 import type { CodeBits } from "./packed-rows.ts";
 import type { RowLayout } from "./quantised-rows.ts";
@@ -46,7 +46,7 @@ export class StreamWriter {
     const symbol = Uint8Array.from(value, (x) => Math.min(x, WIDE));
     this.#putStream(symbol, oneContext(value.length), [countsOf(symbol)]);
     const wide = value.filter((x) => x >= WIDE);
-    if (wide.length > 0) this.#chunks.push(bytesOfU32(wide));
+    if (wide.length > 0) this.#chunks.push(bytesOf(wide));
   }
 
   /** Codes `[n, D]` of `bits` bits. */
@@ -73,7 +73,12 @@ export class StreamWriter {
   }
 
   #putCode(weights: readonly Uint8Array[], code: Uint8Array): void {
-    this.#chunks.push(Uint8Array.of(weights.length, weights[0].length - 1), ...weights, bytesOfU32([code.length]), code);
+    this.#chunks.push(
+      Uint8Array.of(weights.length, weights[0].length - 1),
+      ...weights,
+      bytesOf(Uint32Array.of(code.length)),
+      code,
+    );
   }
 }
 
@@ -180,13 +185,6 @@ function trimmed(weights: readonly Uint8Array[]): Uint8Array[] {
   let symbols = 0;
   for (const weight of weights) symbols = Math.max(symbols, weight.findLastIndex((w) => w > 0) + 1);
   return weights.map((weight) => weight.subarray(0, symbols));
-}
-
-function bytesOfU32(value: ArrayLike<number>): Uint8Array {
-  const bytes = new Uint8Array(4 * value.length);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < value.length; i++) view.setUint32(4 * i, value[i], true);
-  return bytes;
 }
 
 function corrupt(what: string): KvaultError {
