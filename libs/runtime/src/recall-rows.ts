@@ -33,7 +33,8 @@ export function byCluster(
   const indexOf = new Map(present.map((cluster, c) => [cluster, c]));
   const size = new Array<number>(C).fill(0);
   for (const cluster of cluster_N) size[indexOf.get(cluster) as number]++;
-  const start = size.map((_, c) => size.slice(0, c).reduce((sum, rows) => sum + rows, 0));
+  const start = new Array<number>(C).fill(0);
+  for (let c = 1; c < C; c++) start[c] = start[c - 1] + size[c - 1];
   const next = [...start];
   const key = new Float32Array(N * D);
   const value = new Float32Array(N * D);
