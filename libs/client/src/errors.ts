@@ -11,12 +11,6 @@ export interface FieldViolation {
   readonly description: string;
 }
 
-/** How long the server asks to wait before another try; undefined when it did not say. */
-export function retryAfterMs({ details }: KvaultError): number | undefined {
-  const said = Number(details["retryAfterMs"]);
-  return Number.isFinite(said) && said > 0 ? said : undefined;
-}
-
 /** The fields of the request that were refused. */
 export function fieldViolations({ details, message }: KvaultError): FieldViolation[] {
   const { field } = details;

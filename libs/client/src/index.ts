@@ -4,7 +4,7 @@
  * @module
  */
 export { type ErrorCode, type ErrorDetails, isKvaultError, KvaultError } from "@kvault/core";
-export type { CallOptions, ClientTls, TlsFiles } from "@kvault/rpc";
+export { type CallOptions, type ClientTls, retryAfterMs, type TlsFiles } from "@kvault/rpc";
 export type { Answer, AnswerPiece, CacheInfo, FinishReason, Timings, Usage } from "./answer.ts";
 export type { CallSettings } from "./call-settings.ts";
 export { type ClientOptions, type KvaultClient, type Model, openClient, type TokenCount } from "./client.ts";
@@ -20,7 +20,7 @@ export {
 } from "./context.ts";
 export type { ContextChanges, Contexts, CreateSettings, ListSettings, WaitSettings, WarmReplica } from "./contexts.ts";
 export type { Conversation } from "./conversation.ts";
-export { type FieldViolation, fieldViolations, retryAfterMs } from "./errors.ts";
+export { type FieldViolation, fieldViolations } from "./errors.ts";
 export { type FolderSettings, type FolderText, headed, readFolder } from "./folder.ts";
 export type { Api } from "./gateways.ts";
 export type { AnswerStream } from "./query.ts";

@@ -10,8 +10,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { abortError, type KvaultError, throwIfAborted, toKvaultError } from "@kvault/core";
-import type { CallOptions } from "@kvault/rpc";
-import { retryAfterMs } from "./errors.ts";
+import { type CallOptions, retryAfterMs } from "@kvault/rpc";
 
 export interface RetryPolicy {
   /** Tries of one call, the first included; 1 never tries again. */

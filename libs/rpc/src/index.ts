@@ -65,5 +65,5 @@ export { INTERNAL_MESSAGE_BYTES, MAX_CONTENT_BYTES, MAX_MESSAGE_BYTES } from "./
 export { REQUEST_ID_KEY, requestIdFrom, TRACE_KEY, traceparentFrom } from "./request-id.ts";
 export type { RpcLogger } from "./rpc-logger.ts";
 export { type CloseOptions, type RunningServer, type ServerOptions, type ServerTls, startServer } from "./server.ts";
-export { fromRpcStatus, retryDelayMs, STATUS_DETAIL_TYPES, toRpcStatus } from "./status.ts";
+export { fromRpcStatus, retryAfterMs, retryDelayMs, STATUS_DETAIL_TYPES, toRpcStatus } from "./status.ts";
 export { type TlsContext, type TlsFiles, watchTlsContext } from "./tls.ts";

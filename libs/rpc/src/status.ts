@@ -167,10 +167,15 @@ export function toRpcStatus(error: KvaultError, requestId?: string): Status {
   return create(StatusSchema, { code: GRPC_CODE[shown.code], message, details });
 }
 
-/** What the error itself says, else what its code does. */
-export function retryDelayMs({ code, details }: KvaultError): number {
+/** How long the error itself asks to wait before another try; undefined when it does not say. */
+export function retryAfterMs({ details }: KvaultError): number | undefined {
   const said = Number(details["retryAfterMs"]);
-  return said > 0 && Number.isFinite(said) ? Math.round(said) : (RETRY_DELAY_MS[code] ?? 1000);
+  return said > 0 && Number.isFinite(said) ? said : undefined;
+}
+
+/** What the error itself says, else what its code does. */
+export function retryDelayMs(error: KvaultError): number {
+  return Math.round(retryAfterMs(error) ?? RETRY_DELAY_MS[error.code] ?? 1000);
 }
 
 /** google.rpc.Status → {@link KvaultError}. A status of a stranger is mapped by its gRPC code alone. */
