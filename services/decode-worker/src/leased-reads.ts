@@ -15,8 +15,10 @@ const READ_MS = 30_000;
 /** A registry that takes longer is done without. */
 const PATIENCE_MS = 500;
 
+export type LeasedReads = Pick<Engine, "query" | "load" | "inspectContext">;
+
 /** `engine`, holding a read lease while it makes a context resident. */
-export function leasedReads(engine: Engine, leases: Leases): Pick<Engine, "query" | "load" | "inspectContext"> {
+export function leasedReads(engine: Engine, leases: Leases): LeasedReads {
   const begin = async (contextId: string): Promise<() => void> => {
     if (engine.status().residentContextIds.includes(contextId)) return () => undefined;
     return beginReading(contextId);

@@ -11,9 +11,10 @@ import {
   type ServerCall,
   ServiceClass,
 } from "@kvault/rpc";
-import type { CacheInfo, Engine } from "@kvault/runtime";
+import type { CacheInfo } from "@kvault/runtime";
 import { count, observe } from "@kvault/telemetry";
 import type { InFlight } from "../in-flight.ts";
+import type { LeasedReads } from "../leased-reads.ts";
 import type { LoadMeter } from "../load-meter.ts";
 import type { QuerySlots } from "../query-slots.ts";
 import { answerMessage, deltaMessage, readQueryRequest } from "./query-messages.ts";
@@ -23,7 +24,7 @@ const BATCH_SHARE = 0.75;
 
 export interface ExecuteDeps {
   /** The engine, reading under leases. */
-  readonly reads: Pick<Engine, "query" | "load" | "inspectContext">;
+  readonly reads: LeasedReads;
   readonly slots: QuerySlots;
   readonly meter: LoadMeter;
   readonly inFlight: InFlight;
