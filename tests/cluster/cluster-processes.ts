@@ -4,9 +4,8 @@
  *
  * @module
  */
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { Cluster as ClusterService, createClient, openChannel } from "@kvault/rpc";
+import { CACHE_DIR } from "../cache-dir.ts";
 import { freePort, type RunningProcess, startService } from "../e2e/support/kvault.ts";
 import { startRedis } from "../servers/redis-server.ts";
 import { s3Url, startS3 } from "../servers/s3-server.ts";
@@ -59,11 +58,9 @@ export async function startClusterProcesses(plan: ClusterPlan): Promise<ClusterP
     started.push(() => redis.remove());
     const s3 = await startS3();
     started.push(() => s3.remove());
-    const cacheDir =
-      process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
     const shared = {
       KVAULT_STORE_URL: s3Url(s3.port, "kvault"),
-      KVAULT_CACHE_DIR: cacheDir,
+      KVAULT_CACHE_DIR: CACHE_DIR,
       KVAULT_QUEUE_URL: `redis://127.0.0.1:${redis.port}/0`,
       KVAULT_REGISTRY_URL: `redis://127.0.0.1:${redis.port}/1`,
     };

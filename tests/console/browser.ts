@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { CACHE_DIR } from "../cache-dir.ts";
 
 /** Longest wait of one step: a build of the tests' text, on a busy machine. */
 const STEP_MS = 30_000;
@@ -24,9 +24,8 @@ const QUIET = [
 ];
 
 export async function openBrowser(): Promise<Browser> {
-  const cache = process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
   return chromium.launch({
-    executablePath: join(cache, "browser", "chromium"),
+    executablePath: join(CACHE_DIR, "browser", "chromium"),
     // Its sandbox needs rights that root in a container does not have.
     chromiumSandbox: process.getuid?.() !== 0,
     args: QUIET,

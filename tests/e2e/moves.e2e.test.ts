@@ -1,10 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isKvaultError } from "@kvault/core";
 import { type Answer, createClient, openChannel, Workers } from "@kvault/rpc";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CACHE_DIR } from "../cache-dir.ts";
 import { type Api, build, connect, createRequest } from "./support/api.ts";
 import { type Environment, freePort, type RunningProcess, startService } from "./support/kvault.ts";
 import { LETTER } from "./support/texts.ts";
@@ -71,9 +72,7 @@ describe("answers outlive the processes that make them", () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "kvault-moves-"));
-    const cacheDir =
-      process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
-    const shared = { KVAULT_STORE_URL: `file:${join(folder, "store")}`, KVAULT_CACHE_DIR: cacheDir, KVAULT_LOG_LEVEL: "warn" };
+    const shared = { KVAULT_STORE_URL: `file:${join(folder, "store")}`, KVAULT_CACHE_DIR: CACHE_DIR, KVAULT_LOG_LEVEL: "warn" };
     const worker = (address: string): Environment => ({ ...shared, KVAULT_WORKER_ADDRESS: address, KVAULT_THREADS: "1" });
     prefill = await service("prefill-worker", worker);
     // A short drain: what is streamed at a stop has to move. And f32: with int8 activations two tokens

@@ -1,8 +1,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type CompressionReport, Context_State, type Progress, Progress_Phase } from "@kvault/rpc";
 import { expect, onTestFinished, test } from "vitest";
+import { CACHE_DIR } from "../cache-dir.ts";
 import { redisCommand, startRedis } from "../servers/redis-server.ts";
 import { connect, createRequest, submit, untilActive } from "./support/api.ts";
 import { freePort, type RunningProcess, startService } from "./support/kvault.ts";
@@ -30,10 +31,9 @@ test("a worker killed whole at 90% of a build: another takes over within a lease
     started.push(service);
     return service;
   };
-  const cacheDir = process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
   const shared = {
     KVAULT_STORE_URL: `file:${join(folder, "store")}`,
-    KVAULT_CACHE_DIR: cacheDir,
+    KVAULT_CACHE_DIR: CACHE_DIR,
     KVAULT_QUEUE_URL: `redis://127.0.0.1:${redis.port}/0`,
     KVAULT_REGISTRY_URL: `redis://127.0.0.1:${redis.port}/1`,
   };

@@ -5,16 +5,13 @@
  */
 import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { CACHE_DIR } from "../cache-dir.ts";
 
 export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
-export const KUBERNETES_HOME: string = join(
-  process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault"),
-  "kubernetes",
-);
+export const KUBERNETES_HOME: string = join(CACHE_DIR, "kubernetes");
 
 export function toolPath(name: string): string {
   const path = join(KUBERNETES_HOME, "bin", name);

@@ -1,10 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { CACHE_DIR } from "../cache-dir.ts";
 
-const CACHE = process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
-const PROMTOOL = join(CACHE, "test-servers", "bin", "promtool");
+const PROMTOOL = join(CACHE_DIR, "test-servers", "bin", "promtool");
 const promtool = (...args: readonly string[]): string =>
   execFileSync(PROMTOOL, args, { cwd: "ops/prometheus", encoding: "utf8" });
 

@@ -10,9 +10,10 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import net from "node:net";
-import { homedir, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
+import { CACHE_DIR } from "../cache-dir.ts";
 
 const START_MS = 15_000;
 const STOP_MS = 5_000;
@@ -124,9 +125,7 @@ async function freePort(): Promise<number> {
 }
 
 function programPath(program: string): string {
-  const cache =
-    process.env["KVAULT_CACHE_DIR"] ?? path.join(process.env["XDG_CACHE_HOME"] ?? path.join(homedir(), ".cache"), "kvault");
-  const file = path.join(cache, "test-servers", "bin", program);
+  const file = path.join(CACHE_DIR, "test-servers", "bin", program);
   if (!existsSync(file)) throw new Error(`Cannot start ${program}: not set up, run "make test-servers"`);
   return file;
 }

@@ -4,10 +4,10 @@
  * @module
  */
 import { existsSync, readdirSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient, openChannel, type StatusResponse, Workers } from "@kvault/rpc";
+import { CACHE_DIR } from "../../cache-dir.ts";
 import { type Api, connect } from "./api.ts";
 import { freePort, type RunningProcess, startService } from "./kvault.ts";
 
@@ -32,8 +32,7 @@ export async function startCluster(folder: string): Promise<Cluster> {
   const address = async (): Promise<string> => `127.0.0.1:${await freePort()}`;
   const [gatewayAddress, prefillAddress, decodeAddress] = [await address(), await address(), await address()];
   const store = join(folder, "store");
-  const cacheDir = process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
-  const env = { KVAULT_STORE_URL: `file:${store}`, KVAULT_CACHE_DIR: cacheDir };
+  const env = { KVAULT_STORE_URL: `file:${store}`, KVAULT_CACHE_DIR: CACHE_DIR };
   const gatewayEnv = {
     KVAULT_GATEWAY_ADDRESS: gatewayAddress,
     KVAULT_PREFILL_WORKERS: prefillAddress,

@@ -6,17 +6,16 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { CACHE_DIR } from "../../cache-dir.ts";
 
 const run = promisify(execFile);
 
 /** Path of its interpreter. */
 export async function pythonWith(requirementsFile: string): Promise<string> {
   const digest = createHash("sha256").update(readFileSync(requirementsFile)).digest("hex").slice(0, 16);
-  const base = process.env["KVAULT_CACHE_DIR"] ?? join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "kvault");
-  const folder = join(base, "test-python", digest);
+  const folder = join(CACHE_DIR, "test-python", digest);
   const interpreter = join(folder, "bin", "python");
   if (existsSync(join(folder, "complete"))) return interpreter;
   // A virtual environment knows its own path, so it is made in place; the marker comes last.
